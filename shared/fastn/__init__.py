@@ -1,0 +1,1 @@
+"""The Fastn domain library: everything the Lambda functions, the CDK app and the command line share."""
