@@ -1,0 +1,1 @@
+"""Organizations, their spaces, and the customers of each space."""

@@ -1,0 +1,29 @@
+"""Organizations, spaces and tenants as the platform knows them."""
+
+from dataclasses import dataclass
+
+from fastn.platform.ids import TenantId
+from fastn.platform.scope import Scope
+
+DEFAULT_TENANT = "default"
+PRODUCTION = "production"
+DRAFT = "draft"
+FIRST_ENVIRONMENTS = ("development", "staging", PRODUCTION, DRAFT)
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A customer of a space; the default one owns what all of them share."""
+
+    id: TenantId
+    external_id: str
+    name: str
+    is_default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FoundedSpace:
+    """A new organization with its first space."""
+
+    scope: Scope
+    """Narrowed to the default tenant."""
