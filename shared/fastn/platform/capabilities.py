@@ -92,10 +92,7 @@ class Platform:
     def client(self, need: Need) -> Any:  # as ClientFactory
         """The AWS client this need speaks through. Raises UndeclaredNeed if it was not declared."""
         self.require(need)
-        service = SERVICE_OF_NEED[need]
-        if service not in self._clients:
-            self._clients[service] = self._make_client(service)
-        return self._clients[service]
+        return self._client_of(SERVICE_OF_NEED[need])
 
     def require(self, need: Need) -> None:
         """Raises UndeclaredNeed unless this function declares the need."""
@@ -107,6 +104,11 @@ class Platform:
         if kind not in self._kept:
             self._kept[kind] = build()
         return cast(KeptT, self._kept[kind])
+
+    def _client_of(self, service: str) -> Any:  # as ClientFactory
+        if service not in self._clients:
+            self._clients[service] = self._make_client(service)
+        return self._clients[service]
 
     def _database(self, need: Need, setting: Setting) -> Database:
         self.require(need)

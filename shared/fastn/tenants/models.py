@@ -27,3 +27,8 @@ class FoundedSpace:
 
     scope: Scope
     """Narrowed to the default tenant."""
+
+    @property
+    def key_scope(self) -> Scope:
+        """The space as a whole, for a key that may act for each of its customers."""
+        return Scope(self.scope.organization_id, self.scope.space_id)

@@ -161,7 +161,8 @@ CREATE TABLE workflow_sources (
     PRIMARY KEY (tenant_id, workflow_id, sha256),
     FOREIGN KEY (tenant_id, workflow_id, is_shared) REFERENCES workflows (tenant_id, id, is_shared)
 );
-CREATE INDEX workflow_sources_shared ON workflow_sources (space_id, workflow_id, sha256) WHERE is_shared;
+-- Its reader knows the space and the workflow, not whether the owner is itself or the default tenant.
+CREATE INDEX workflow_sources_by_space ON workflow_sources (space_id, workflow_id, sha256);
 
 CREATE TABLE workflow_versions (
     organization_id uuid NOT NULL,
@@ -182,7 +183,7 @@ CREATE TABLE workflow_versions (
     FOREIGN KEY (tenant_id, workflow_id, source_sha256)
         REFERENCES workflow_sources (tenant_id, workflow_id, sha256)
 );
-CREATE INDEX workflow_versions_shared ON workflow_versions (space_id, workflow_id, number) WHERE is_shared;
+CREATE INDEX workflow_versions_by_space ON workflow_versions (space_id, workflow_id, number);
 
 CREATE TABLE deployments (
     organization_id uuid NOT NULL,
@@ -204,8 +205,8 @@ CREATE TABLE deployments (
 );
 CREATE UNIQUE INDEX deployments_current ON deployments (tenant_id, workflow_id, environment)
     WHERE superseded_at IS NULL;
-CREATE INDEX deployments_shared ON deployments (space_id, workflow_id, environment)
-    WHERE is_shared AND superseded_at IS NULL;
+CREATE INDEX deployments_by_space ON deployments (space_id, workflow_id, environment)
+    WHERE superseded_at IS NULL;
 
 CREATE TABLE triggers (
     organization_id   uuid NOT NULL,
@@ -259,6 +260,7 @@ CREATE TABLE events (
     payload         json NOT NULL,
     trace_id        text NOT NULL,
     received_at     timestamptz NOT NULL,
+    stored_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
     published_at    timestamptz,
     routed_at       timestamptz,
     PRIMARY KEY (tenant_id, id),
@@ -321,6 +323,14 @@ CREATE UNIQUE INDEX executions_once ON executions (tenant_id, event_id, route_id
 CREATE INDEX executions_by_workflow ON executions (tenant_id, workflow_id, id);
 CREATE INDEX executions_by_status ON executions (tenant_id, status, id);
 CREATE INDEX executions_unfinished ON executions (tenant_id, id) WHERE status IN ('pending', 'running');
+
+-- The execution log's rows; security_invoker, or the view would show every tenant's.
+CREATE VIEW execution_summaries WITH (security_invoker = true) AS
+    SELECT e.tenant_id, e.id, e.workflow_id, coalesce(w.name, '') AS workflow_name, e.tier,
+           e.version_number AS version, e.environment, e.status, e.triggered_by, e.event_id, e.trace_id,
+           e.created_at, e.started_at, e.finished_at,
+           round(extract(epoch FROM e.finished_at - e.started_at) * 1000)::integer AS duration_ms
+    FROM executions e LEFT JOIN workflows w ON w.space_id = e.space_id AND w.id = e.workflow_id;
 
 CREATE TABLE execution_steps (
     organization_id  uuid NOT NULL,
@@ -398,13 +408,13 @@ $$;
 -- An API key must be recognised before its owner is known; the columns are limited below.
 CREATE POLICY api_keys_ingress ON api_keys FOR SELECT TO fastn_ingress USING (true);
 -- The relay moves every customer's outbox rows to the bus, and sees no other table.
-CREATE POLICY outbox_relay ON outbox TO fastn_relay USING (true);
+CREATE POLICY outbox_relay ON outbox TO fastn_relay USING (true) WITH CHECK (false);
 
 GRANT USAGE ON SCHEMA public TO fastn_app, fastn_ingress, fastn_relay;
 GRANT SELECT (id, organization_id, space_id, tenant_id, mode, secret_sha256, permissions, revoked_at)
     ON api_keys TO fastn_ingress;
 GRANT SELECT, DELETE ON outbox TO fastn_relay;
--- SELECT … FOR UPDATE needs an update privilege on one column; no policy lets the relay change a row's owner.
+-- SELECT … FOR UPDATE needs an update privilege on one column; the policy's WITH CHECK refuses every update.
 GRANT UPDATE (priority) ON outbox TO fastn_relay;
 
 GRANT SELECT, INSERT, UPDATE ON organizations, spaces, tenants, environments TO fastn_app;
@@ -414,3 +424,4 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON api_keys, connectors, connections, workf
 GRANT SELECT, INSERT ON data_keys, workflow_sources, workflow_versions TO fastn_app;
 GRANT SELECT, INSERT, UPDATE ON deployments, events, executions TO fastn_app;
 GRANT SELECT, INSERT ON outbox, execution_steps, dead_letters TO fastn_app;
+GRANT SELECT ON execution_summaries TO fastn_app;

@@ -1,0 +1,1 @@
+"""The database schema: plain SQL, forward only, run as the owner of the tables."""

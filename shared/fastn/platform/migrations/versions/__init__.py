@@ -1,0 +1,1 @@
+"""One file per schema version; each runs the SQL file of its own name."""
