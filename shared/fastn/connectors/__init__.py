@@ -1,0 +1,1 @@
+"""Connectors: what the platform knows about each vendor, and the calls it makes to them."""
