@@ -1,0 +1,1 @@
+"""Workflows: drafts, immutable versions, deployments, and which of them a call runs."""
