@@ -29,6 +29,6 @@ class FoundedSpace:
     """Narrowed to the default tenant."""
 
     @property
-    def key_scope(self) -> Scope:
-        """The space as a whole, for a key that may act for each of its customers."""
+    def space_scope(self) -> Scope:
+        """The space as a whole: for keys that act for every customer, and for adding one."""
         return Scope(self.scope.organization_id, self.scope.space_id)
