@@ -1,0 +1,1 @@
+"""The CDK app: everything `cdk deploy` sends to AWS, read from the declarations in `functions/`."""
