@@ -1,9 +1,7 @@
 """What a credential must look like for its connector. Nothing here does I/O, and no secret is ever repeated."""
 
 import json
-import math
 from collections.abc import Mapping
-from typing import cast
 
 from fastn.connections.models import ConnectionId
 from fastn.connectors.arguments import check_values
@@ -42,10 +40,7 @@ def check_secret(scheme: AuthScheme, secret: Mapping[str, str]) -> dict[str, str
 
 def check_config(connector: Connector, config: Mapping[str, object]) -> dict[str, object]:
     """The settings with the connector's defaults filled in. Raises ValidationFailed naming the settings."""
-    checked = check_values(config, connector.config, what="config")
-    if not _is_storable(checked):
-        raise ValidationFailed("config: text cannot contain U+0000, and numbers must be finite")
-    return checked
+    return check_values(config, connector.config, what="config")
 
 
 def _fits(scheme: AuthScheme, secret: Mapping[str, str]) -> bool:
@@ -56,15 +51,3 @@ def _fits(scheme: AuthScheme, secret: Mapping[str, str]) -> bool:
 def _unclear(connector: Connector, problem: str) -> ValidationFailed:
     known = ", ".join(sorted(connector.auth))
     return ValidationFailed(f"authMethod: {problem}; one of {known}")
-
-
-def _is_storable(value: object) -> bool:
-    # jsonb has no place for U+0000, NaN and infinity.
-    if isinstance(value, str):
-        return "\x00" not in value
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, dict):
-        members = cast(dict[str, object], value)
-        return all(map(_is_storable, (*members.keys(), *members.values())))
-    return all(map(_is_storable, cast(list[object], value))) if isinstance(value, list) else True

@@ -32,6 +32,7 @@ from fastn.platform.wire import Page, PageRequest
 from fastn.secrets.kms import KmsKeyService
 from fastn.secrets.store import SqlDataKeyStore
 from fastn.secrets.vault import TenantVault
+from fastn.tenants.store import has_environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def create_credential(tools: ConnectionTools, owner: Scope, environment: str, wa
         updated_at=now,
     )
     with tools.database.transaction(owner) as session:
-        if not store.has_environment(session, environment):
+        if not has_environment(session, environment):
             raise ValidationFailed("stage: the space has no environment of this name")
         if not store.insert_connection(session, connection):
             raise Conflict(f"A credential named {wanted.name} exists for {connector.slug} in {environment}: rotate it.")

@@ -81,11 +81,6 @@ def rotate_credential(session: Session, connection_id: ConnectionId, rotation: R
     return _connection(row) if row else None
 
 
-def has_environment(session: Session, environment: str) -> bool:
-    """Whether the space has an environment of this name."""
-    return session.execute("SELECT 1 FROM environments WHERE name = %s", (environment,)).fetchone() is not None
-
-
 def _connection(row: DictRow) -> Connection:
     ciphertext = row["credential_ciphertext"]
     return Connection(

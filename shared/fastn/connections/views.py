@@ -7,7 +7,7 @@ from pydantic import Field, JsonValue, SecretStr
 
 from fastn.connections.models import DEFAULT_NAME, Connection, ConnectionStatus
 from fastn.connectors.models import AuthMethod
-from fastn.platform.wire import Instant, WireModel
+from fastn.platform.wire import STORABLE, Instant, WireModel
 
 SecretFields = Annotated[
     dict[
@@ -16,7 +16,9 @@ SecretFields = Annotated[
     Field(max_length=20, description="The fields of the auth method, such as access_token. Never returned."),
 ]
 Config = Annotated[
-    dict[str, JsonValue], Field(max_length=50, description="The connector's settings, such as a store's name.")
+    dict[str, JsonValue],
+    Field(max_length=50, description="The connector's settings, such as a store's name."),
+    STORABLE,
 ]
 
 

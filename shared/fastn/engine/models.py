@@ -4,16 +4,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
+from fastn.engine.languages import Language
+
 CallId = NewType("CallId", int)
 BuildId = NewType("BuildId", str)
 JsonText = NewType("JsonText", str)
-
-
-class Language(StrEnum):
-    """The language a program is written in."""
-
-    JAVASCRIPT = "javascript"
-    TYPESCRIPT = "typescript"
 
 
 class EngineFault(StrEnum):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from fastn.engine.errors import GuestStopped, GuestThrew, ProgramInvalid
 from fastn.engine.guest import Guest, Sandbox, WasmInstance, fault_of_thrown
-from fastn.engine.models import EngineFault, Language, Program
+from fastn.engine.languages import Language
+from fastn.engine.models import EngineFault, Program
 from fastn.engine.rules import INNER_MODULE_PREFIX, PROGRAM_MODULE, SDK_PREFIX, program_line
 from fastn.engine.watchdog import Budget
 

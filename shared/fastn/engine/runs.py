@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from fastn.engine.errors import GuestStopped, GuestThrew
 from fastn.engine.guest import Guest, Sandbox, fault_of_thrown
+from fastn.engine.languages import Language
 from fastn.engine.models import (
     CallId,
     Completed,
@@ -20,7 +21,6 @@ from fastn.engine.models import (
     Failed,
     HostCall,
     JsonText,
-    Language,
     Limits,
     Program,
     RunInput,

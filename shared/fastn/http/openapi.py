@@ -10,7 +10,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from pydantic import Field, JsonValue, TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from pydantic_core import CoreSchema
 
 from fastn import errors
@@ -68,12 +68,6 @@ class _WireSchema(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002  # as pydantic declares it
         """Never: the titles made from names repeat them."""
         return False
-
-    def generate_inner(self, schema: Any) -> JsonSchemaValue:  # a core schema, field or definition of pydantic's
-        """The schema; of an instant that a serializer spells, the format too, which pydantic cannot know."""
-        if self.mode == "serialization" and schema["type"] == "datetime":
-            return {"type": "string", "format": "date-time"}
-        return super().generate_inner(schema)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,16 @@ class DatabaseUnavailable(InternalError):
     retryable = True
 
 
+class NestedTransaction(InternalError):
+    """A transaction was opened inside another one of the same Database; a defect of the caller."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A transaction was opened inside another one of the same Database. "
+            "Pass the open session on, or end its transaction first."
+        )
+
+
 class Session:
     """One open transaction; every statement in it sees its owner's rows only."""
 
@@ -64,6 +74,7 @@ class Database:
         self._password = password
         self._connect_timeout_seconds = connect_timeout_seconds
         self._connection: Connection[DictRow] | None = None
+        self._is_in_transaction = False
 
     @contextmanager
     def transaction(self, scope: Scope | None) -> Generator[Session]:
@@ -73,8 +84,14 @@ class Database:
         need no owner. Raises DatabaseUnavailable if PostgreSQL cannot be reached; a connection found
         dead before the first statement is replaced once, so an idle session that the server ended
         (idle_session_timeout) costs a reconnect and not an error.
+
+        Raises NestedTransaction inside another transaction of this Database, which stays as it is: PostgreSQL
+        would only warn of the second BEGIN, run on under the second owner, and commit both at the inner end.
         """
+        if self._is_in_transaction:
+            raise NestedTransaction
         connection = self._begin(scope)
+        self._is_in_transaction = True
         try:
             yield Session(connection)
             connection.execute("COMMIT")
@@ -83,6 +100,8 @@ class Database:
             if isinstance(error, psycopg.OperationalError) and connection.broken:
                 raise DatabaseUnavailable("The database connection was lost.") from error
             raise
+        finally:
+            self._is_in_transaction = False
 
     def close(self) -> None:
         """Ends the connection, if one is open."""

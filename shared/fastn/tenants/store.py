@@ -63,6 +63,11 @@ def insert_environment(session: Session, scope: Scope, *, name: str, created_at:
     )
 
 
+def has_environment(session: Session, name: str) -> bool:
+    """Whether the session's space has an environment of this name."""
+    return session.execute("SELECT FROM environments WHERE name = %s", (name,)).fetchone() is not None
+
+
 def _tenant(row: dict[str, object]) -> Tenant:
     return Tenant(
         TenantId(uuid.UUID(str(row["id"]))), str(row["external_id"]), str(row["name"]), bool(row["is_default"])

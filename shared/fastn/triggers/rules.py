@@ -22,7 +22,6 @@ A header filter maps header names, in any case, to the exact value or to a list 
 """
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
@@ -208,9 +207,9 @@ def header_filter_problems(header_filter: JsonObject) -> list[FilterProblem]:
     problems: list[FilterProblem] = []
     for name, wanted in header_filter.items():
         values = cast(list[object], wanted) if isinstance(wanted, list) else [wanted]
-        if not name.strip() or not _is_storable(name):
+        if not name.strip():
             problems.append(FilterProblem(name, "expected the name of a header"))
-        elif not values or not all(isinstance(value, str) and _is_storable(value) for value in values):
+        elif not values or not all(isinstance(value, str) for value in values):
             problems.append(FilterProblem(name, "expected text, or a list of texts of which one must be sent"))
     return problems
 
@@ -224,7 +223,7 @@ def _member_problems(at: str, members: JsonObject, depth: int, conditions: list[
         segments = name.split(".")
         if name.startswith("$"):
             yield FilterProblem(field, "an operator belongs inside the object of the member it is about")
-        elif not all(segments) or not _is_storable(name):
+        elif not all(segments):
             yield FilterProblem(field, "expected the name of a member, or names joined by single dots")
         else:
             yield from _condition_problems(field, condition, depth + len(segments), conditions)
@@ -234,7 +233,7 @@ def _condition_problems(field: str, condition: object, depth: int, conditions: l
     members = _object(condition)
     if members is None:
         conditions[0] += 1
-        yield from _value_problems(field, condition, depth)
+        yield from _depth_problems(field, condition, depth)
     elif not members:
         yield FilterProblem(field, 'an empty object asks for nothing: use {"$exists": true} or {"$eq": {}}')
     elif not _is_operators(members):
@@ -255,7 +254,7 @@ def _operand_problems(field: str, name: str, operand: object, depth: int) -> Ite
     if wanted is not None:
         yield FilterProblem(field, f"expected {wanted}")
     else:
-        yield from _value_problems(field, operand, depth)
+        yield from _depth_problems(field, operand, depth)
 
 
 def _operand_wanted(operator: Operator, operand: object) -> str | None:
@@ -271,24 +270,14 @@ def _operand_wanted(operator: Operator, operand: object) -> str | None:
     return None
 
 
-def _value_problems(field: str, value: object, depth: int) -> Iterator[FilterProblem]:
+def _depth_problems(field: str, value: object, depth: int) -> Iterator[FilterProblem]:
     if depth > MAX_DEPTH:
         yield FilterProblem(field, f"nested over {MAX_DEPTH} levels deep")
         return
-    if isinstance(value, float) and not math.isfinite(value):
-        yield FilterProblem(field, "expected a finite number")
-    elif isinstance(value, str) and not _is_storable(value):
-        yield FilterProblem(field, "text cannot contain U+0000")
     for element in _array(value) or ():
-        yield from _value_problems(field, element, depth + 1)
-    for name, member in (_object(value) or {}).items():
-        yield from _value_problems(field, name, depth + 1)
-        yield from _value_problems(field, member, depth + 1)
-
-
-def _is_storable(text: str) -> bool:
-    # PostgreSQL's text and jsonb have no place for it.
-    return "\x00" not in text
+        yield from _depth_problems(field, element, depth + 1)
+    for member in (_object(value) or {}).values():
+        yield from _depth_problems(field, member, depth + 1)
 
 
 def _size_bytes(value: JsonObject) -> int:

@@ -18,6 +18,7 @@ from fastn.platform.scope import Scope
 from fastn.platform.wire import Page, PageRequest
 from fastn.secrets.kms import KmsKeyService
 from fastn.secrets.portable import PortableSealer
+from fastn.tenants.store import has_environment
 from fastn.triggers import rules, store
 from fastn.triggers.models import (
     OWN_SCHEME,
@@ -107,7 +108,7 @@ def create_webhook_trigger(
         ),
     )
     with tools.database.transaction(owner) as session:
-        if not store.has_environment(session, environment):
+        if not has_environment(session, environment):
             raise ValidationFailed("stage: the space has no environment of this name")
         named = {route.workflow_id for route in trigger.routes}
         if store.find_runnable_workflows(session, list(named)) != named:

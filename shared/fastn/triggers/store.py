@@ -108,11 +108,6 @@ def find_runnable_workflows(session: Session, workflow_ids: Sequence[uuid.UUID])
     return {row["id"] for row in rows}
 
 
-def has_environment(session: Session, environment: str) -> bool:
-    """Whether the space has an environment of this name."""
-    return session.execute("SELECT 1 FROM environments WHERE name = %s", (environment,)).fetchone() is not None
-
-
 def _with_routes(session: Session, rows: Sequence[DictRow]) -> list[WebhookTrigger]:
     routes = list_routes(session, [row["id"] for row in rows])
     return [_trigger(row, routes.get(row["id"], ())) for row in rows]

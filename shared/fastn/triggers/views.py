@@ -3,16 +3,16 @@
 import uuid
 from typing import Annotated
 
-from pydantic import Field, JsonValue, SecretStr
+from pydantic import Field, SecretStr
 
-from fastn.platform.wire import Instant, WireModel
+from fastn.platform.wire import STORABLE, Instant, StorableObject, WireModel
 from fastn.triggers.models import OWN_SCHEME, CreatedTrigger, Route, WebhookTrigger
 
 Name = Annotated[
     str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", description="A name for people to read.")
 ]
 BodyFilter = Annotated[
-    dict[str, JsonValue],
+    StorableObject,
     Field(
         description="Which bodies the route takes: members (dotted paths or nested objects) that must be equal, or "
         "objects of $eq, $ne, $in, $nin, $gt, $gte, $lt, $lte, $prefix, $suffix, $contains, $exists. "
@@ -22,6 +22,7 @@ BodyFilter = Annotated[
 HeaderFilter = Annotated[
     dict[str, str | list[str]],
     Field(description="Header names, in any case, with the exact value or a list of accepted values."),
+    STORABLE,
 ]
 
 

@@ -7,13 +7,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, JsonValue, StringConstraints, model_validator
+from pydantic import Field, JsonValue, StringConstraints
 
 from fastn.access.models import Principal
-from fastn.engine.models import Language
+from fastn.engine.languages import Language
 from fastn.platform.ids import TenantId, WorkflowId
-from fastn.platform.wire import Instant, PageRequest, WireModel
-from fastn.workflows.storable import WITHOUT_NUL, StorableObject
+from fastn.platform.wire import STORABLE, Instant, PageRequest, StorableObject, WireModel
 
 MAX_SOURCE_CHARACTERS = 512 * 1024
 
@@ -36,16 +35,6 @@ class WorkflowStatus(StrEnum):
     INACTIVE = "inactive"
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How often a failed run is attempted again; `max_attempts` counts the first."""
-
-    max_attempts: int = 3
-    initial_interval_ms: int = 5_000
-    backoff_coefficient: float = 2.0
-    max_interval_ms: int = 60_000
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
     """What a save stores: the code and configuration being edited."""
@@ -57,7 +46,6 @@ class Draft:
     source: str
     tier: Tier
     timeout_seconds: int
-    retry: RetryPolicy | None
     request_schema: Mapping[str, JsonValue] | None
     is_active: bool
 
@@ -103,7 +91,6 @@ class WorkflowVersion:
     source_sha256: bytes
     tier: Tier
     timeout_seconds: int
-    retry: RetryPolicy | None
     request_schema: Mapping[str, JsonValue] | None
     published_at: datetime
     published_by: str
@@ -139,7 +126,6 @@ class RunnableWorkflow:
     source_sha256: bytes
     tier: Tier
     timeout_seconds: int
-    retry: RetryPolicy | None
     request_schema: Mapping[str, JsonValue] | None
 
 
@@ -153,8 +139,8 @@ class WorkflowSource:
 
 # ── On the wire ───────────────────────────────────────────────────────────────────────────────────
 
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), WITHOUT_NUL]
-Description = Annotated[str, Field(max_length=5_000, description="What the workflow does."), WITHOUT_NUL]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), STORABLE]
+Description = Annotated[str, Field(max_length=5_000, description="What the workflow does."), STORABLE]
 Source = Annotated[
     str,
     Field(
@@ -162,7 +148,7 @@ Source = Annotated[
         max_length=MAX_SOURCE_CHARACTERS,
         description="The code: `export default async function(ctx) { … }`.",
     ),
-    WITHOUT_NUL,
+    STORABLE,
 ]
 Slug = Annotated[
     str,
@@ -185,29 +171,10 @@ TimeoutSeconds = Annotated[
 RequestSchema = Annotated[
     StorableObject, Field(description="A JSON Schema that `input` must match; without it any input is taken.")
 ]
-SearchText = Annotated[str, Field(min_length=1, max_length=200, description="Part of the name or slug."), WITHOUT_NUL]
+SearchText = Annotated[str, Field(min_length=1, max_length=200, description="Part of the name or slug."), STORABLE]
 EnvironmentName = Annotated[
     str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$", description="The name of an environment of the space.")
 ]
-
-
-class RetryPolicyModel(WireModel):
-    """How often and how soon a failed run is attempted again."""
-
-    max_attempts: Annotated[int, Field(ge=1, le=20, description="Attempts in all, the first included.")] = 3
-    initial_interval_ms: Annotated[int, Field(ge=1, le=3_600_000, description="The wait before the first retry.")] = (
-        5_000
-    )
-    backoff_coefficient: Annotated[
-        float, Field(ge=1, le=10, allow_inf_nan=False, description="What each wait is multiplied by for the next.")
-    ] = 2.0
-    max_interval_ms: Annotated[int, Field(ge=1, le=3_600_000, description="No wait is longer.")] = 60_000
-
-    @model_validator(mode="after")
-    def _intervals_are_ordered(self) -> "RetryPolicyModel":
-        if self.max_interval_ms < self.initial_interval_ms:
-            raise ValueError("maxIntervalMs must not be less than initialIntervalMs")
-        return self
 
 
 class CreateWorkflow(WireModel):
@@ -220,7 +187,6 @@ class CreateWorkflow(WireModel):
     source: Annotated[Source | None, Field(description="A template that returns its input unless given.")] = None
     tier: Tier = Tier.STANDARD
     timeout_seconds: TimeoutSeconds | None = None
-    retry: Annotated[RetryPolicyModel | None, Field(description="Absent or null: a failed run is final.")] = None
     request_schema: RequestSchema | None = None
     is_active: Annotated[bool, Field(description="False: nothing may run it.")] = True
 
@@ -235,7 +201,6 @@ class UpdateWorkflow(WireModel):
     source: Source
     tier: Tier
     timeout_seconds: TimeoutSeconds | None = None
-    retry: Annotated[RetryPolicyModel | None, Field(description="Absent or null: a failed run is final.")] = None
     request_schema: RequestSchema | None = None
     is_active: Annotated[bool, Field(description="True also brings an archived workflow back.")]
 
@@ -292,7 +257,6 @@ class VersionView(WireModel):
     source_sha256: str
     tier: Tier
     timeout_seconds: int
-    retry: RetryPolicyModel | None
     request_schema: dict[str, JsonValue] | None
     published_at: Instant
     published_by: str
@@ -321,7 +285,6 @@ class WorkflowView(WorkflowSummary):
     source: str
     source_size_bytes: int
     timeout_seconds: int
-    retry: RetryPolicyModel | None
     request_schema: dict[str, JsonValue] | None
     revision: int
     deployments: list[DeploymentView]

@@ -6,6 +6,7 @@ from fastn.platform.database import Database, Session
 from fastn.platform.ids import WorkflowId, new_id
 from fastn.platform.scope import Scope
 from fastn.platform.wire import Page
+from fastn.tenants.store import has_environment
 from fastn.workflows import rules, store
 from fastn.workflows.errors import NothingPublished, SlugTaken, WorkflowArchived
 from fastn.workflows.models import (
@@ -17,8 +18,6 @@ from fastn.workflows.models import (
     Draft,
     DraftEdit,
     ListWorkflows,
-    RetryPolicy,
-    RetryPolicyModel,
     UpdateWorkflow,
     VersionView,
     Workflow,
@@ -123,7 +122,7 @@ def deploy_workflow(database: Database, scope: Scope, *, order: DeploymentOrder,
         if workflow.archived_at is not None:
             raise WorkflowArchived
         number = _version_to_deploy(session, workflow, order.body.version)
-        if not store.has_environment(session, scope, environment):
+        if not has_environment(session, environment):
             raise ValidationFailed(f"environment: this space has no environment named {environment}.")
         for current in store.list_deployments(session, workflow):
             if (current.environment, current.version_number) == (environment, number):
@@ -180,18 +179,6 @@ def _draft(body: CreateWorkflow | UpdateWorkflow, *, slug: str) -> Draft:
         source=rules.DEFAULT_SOURCE if body.source is None else body.source,
         tier=body.tier,
         timeout_seconds=rules.choose_timeout_seconds(body.tier, body.timeout_seconds),
-        retry=_retry_policy(body.retry),
         request_schema=body.request_schema,
         is_active=body.is_active,
-    )
-
-
-def _retry_policy(given: RetryPolicyModel | None) -> RetryPolicy | None:
-    if given is None:
-        return None
-    return RetryPolicy(
-        max_attempts=given.max_attempts,
-        initial_interval_ms=given.initial_interval_ms,
-        backoff_coefficient=given.backoff_coefficient,
-        max_interval_ms=given.max_interval_ms,
     )

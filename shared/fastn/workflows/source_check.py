@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fastn.engine.models import Language
+from fastn.engine.languages import Language
 from fastn.platform.capabilities import Platform
 from fastn.platform.resources import Need, Setting
 from fastn.workflows.models import CheckSource

@@ -13,7 +13,7 @@ from typing import Any, LiteralString
 from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
-from fastn.engine.models import Language
+from fastn.engine.languages import Language
 from fastn.platform.database import Session
 from fastn.platform.ids import TenantId, WorkflowId, parse_id
 from fastn.platform.scope import Scope
@@ -22,7 +22,6 @@ from fastn.workflows.models import (
     Deployment,
     Draft,
     ListWorkflows,
-    RetryPolicy,
     RunnableWorkflow,
     Tier,
     Workflow,
@@ -36,31 +35,31 @@ from fastn.workflows.rules import hash_source, normalize_flow_name
 Row = Mapping[str, Any]  # a row of psycopg's, whose column types only PostgreSQL knows
 
 _DRAFT_COLUMNS = """id, tenant_id, is_shared, slug, name, description, language, source, tier, timeout_seconds,
-    retry, request_schema, is_active, archived_at, latest_version, revision, created_at, updated_at"""
+    request_schema, is_active, archived_at, latest_version, revision, created_at, updated_at"""
 _SUMMARY_COLUMNS = """id, is_shared, slug, name, description, tier, is_active, archived_at, latest_version,
     created_at, updated_at"""
-_VERSION_COLUMNS = """workflow_id, number, source_sha256, tier, timeout_seconds, retry, request_schema,
+_VERSION_COLUMNS = """workflow_id, number, source_sha256, tier, timeout_seconds, request_schema,
     published_at, published_by"""
 _DEPLOYMENT_COLUMNS = "id, workflow_id, version_number, environment, deployed_at, deployed_by"
 
-# Two index scans; own first. LIMIT keeps the choice apart from what follows: a tenant's own workflow hides
-# the shared one of its name even where it cannot run.
+# Two index scans, of at most one row each: the tenant's own workflow and the shared one.
 _BY_SLUG: LiteralString = """(
-    (SELECT true AS is_own, w.* FROM workflows w WHERE w.tenant_id = %(tenant_id)s AND w.slug = %(slug)s)
+    SELECT w.* FROM workflows w WHERE w.tenant_id = %(tenant_id)s AND w.slug = %(slug)s
     UNION ALL
-    (SELECT false AS is_own, w.* FROM workflows w
-     WHERE w.space_id = %(space_id)s AND w.slug = %(slug)s AND w.is_shared AND w.tenant_id <> %(tenant_id)s)
-    ORDER BY is_own DESC LIMIT 1
+    SELECT w.* FROM workflows w
+    WHERE w.space_id = %(space_id)s AND w.slug = %(slug)s AND w.is_shared AND w.tenant_id <> %(tenant_id)s
 ) w"""
 _BY_ID: LiteralString = """(
     SELECT w.* FROM workflows w
     WHERE w.space_id = %(space_id)s AND w.id = %(id)s AND (w.tenant_id = %(tenant_id)s OR w.is_shared)
 ) w"""
 
-_RUNNABLE = "w.is_active AND w.archived_at IS NULL"
+# The choice follows every condition: a tenant's own workflow hides the shared one only where it can run.
+_RUNNABLE: LiteralString = """WHERE w.is_active AND w.archived_at IS NULL
+        ORDER BY w.tenant_id = %(tenant_id)s DESC LIMIT 1"""
 _DEPLOYED: tuple[LiteralString, LiteralString] = (
     """SELECT w.id, w.tenant_id, w.is_shared, w.slug, v.number AS version_number, s.language, s.source,
-           v.source_sha256, v.tier, v.timeout_seconds, v.retry, v.request_schema
+           v.source_sha256, v.tier, v.timeout_seconds, v.request_schema
        FROM""",
     f"""JOIN deployments d ON d.tenant_id = w.tenant_id AND d.workflow_id = w.id
             AND d.environment = %(environment)s AND d.superseded_at IS NULL
@@ -68,13 +67,13 @@ _DEPLOYED: tuple[LiteralString, LiteralString] = (
             AND v.number = d.version_number
         JOIN workflow_sources s ON s.tenant_id = v.tenant_id AND s.workflow_id = v.workflow_id
             AND s.sha256 = v.source_sha256
-        WHERE {_RUNNABLE}""",
+        {_RUNNABLE}""",
 )
 _AS_DRAFT: tuple[LiteralString, LiteralString] = (
     """SELECT w.id, w.tenant_id, w.is_shared, w.slug, NULL::integer AS version_number, w.language, w.source,
-           NULL::bytea AS source_sha256, w.tier, w.timeout_seconds, w.retry, w.request_schema
+           NULL::bytea AS source_sha256, w.tier, w.timeout_seconds, w.request_schema
        FROM""",
-    f"WHERE {_RUNNABLE}",
+    _RUNNABLE,
 )
 
 
@@ -87,9 +86,9 @@ def insert_workflow(
     """
     row = session.execute(
         f"""INSERT INTO workflows (organization_id, space_id, tenant_id, id, is_shared, slug, name, description,
-                language, source, tier, timeout_seconds, retry, request_schema, is_active, created_at, updated_at)
+                language, source, tier, timeout_seconds, request_schema, is_active, created_at, updated_at)
             SELECT t.organization_id, t.space_id, t.id, %(id)s, t.is_default, %(slug)s, %(name)s, %(description)s,
-                %(language)s, %(source)s, %(tier)s, %(timeout_seconds)s, %(retry)s, %(request_schema)s,
+                %(language)s, %(source)s, %(tier)s, %(timeout_seconds)s, %(request_schema)s,
                 %(is_active)s, %(now)s, %(now)s
             FROM tenants t WHERE t.space_id = %(space_id)s AND t.id = %(tenant_id)s
             ON CONFLICT (tenant_id, slug) DO NOTHING
@@ -132,7 +131,7 @@ def replace_draft(session: Session, workflow: Workflow, draft: Draft, *, now: da
         row = session.execute(
             f"""UPDATE workflows SET slug = %(slug)s, name = %(name)s, description = %(description)s,
                     language = %(language)s, source = %(source)s, tier = %(tier)s,
-                    timeout_seconds = %(timeout_seconds)s, retry = %(retry)s, request_schema = %(request_schema)s,
+                    timeout_seconds = %(timeout_seconds)s, request_schema = %(request_schema)s,
                     is_active = %(is_active)s, archived_at = CASE WHEN %(is_active)s THEN NULL ELSE archived_at END,
                     revision = revision + 1, updated_at = %(now)s
                 WHERE tenant_id = %(tenant_id)s AND id = %(id)s
@@ -203,9 +202,9 @@ def insert_next_version(
                 WHERE tenant_id = %(tenant_id)s AND id = %(id)s RETURNING *
             )
             INSERT INTO workflow_versions (organization_id, space_id, tenant_id, is_shared, workflow_id, number,
-                source_sha256, tier, timeout_seconds, retry, request_schema, published_at, published_by)
+                source_sha256, tier, timeout_seconds, request_schema, published_at, published_by)
             SELECT organization_id, space_id, tenant_id, is_shared, id, latest_version, %(sha256)s, tier,
-                timeout_seconds, retry, request_schema, %(now)s, %(actor)s
+                timeout_seconds, request_schema, %(now)s, %(actor)s
             FROM numbered
             RETURNING {_VERSION_COLUMNS}""",
         {
@@ -225,14 +224,6 @@ def has_version(session: Session, workflow: Workflow, number: int) -> bool:
         ).fetchone()
         is not None
     )
-
-
-def has_environment(session: Session, scope: Scope, name: str) -> bool:
-    """Whether the space has an environment of this name."""
-    row = session.execute(
-        "SELECT FROM environments WHERE space_id = %s AND name = %s", (scope.space_id, name)
-    ).fetchone()
-    return row is not None
 
 
 def list_deployments(session: Session, workflow: Workflow) -> list[Deployment]:
@@ -271,9 +262,9 @@ def insert_deployment(session: Session, scope: Scope, deployment: Deployment, *,
 def find_runnable(session: Session, scope: Scope, slug_or_id: str, environment: str) -> RunnableWorkflow | None:
     """What a call by flow name or workflow id runs for the scope's tenant in this environment.
 
-    The tenant's own workflow of the name if it has one, else the one its space shares; never the shared
-    one behind an own one that cannot run. In the draft environment it is the draft itself; in every other
-    the version deployed there. None if nothing is found, or it is not deployed there, inactive or archived.
+    The tenant's own workflow of the name if it can run there, else the one its space shares. A workflow
+    that is inactive or archived cannot run; in the draft environment its draft runs, in every other the
+    version deployed there. None if neither can run.
     """
     workflow_id = parse_id(slug_or_id)
     if workflow_id is not None:
@@ -315,7 +306,6 @@ def _find_runnable(
 
 
 def _draft_values(draft: Draft) -> dict[str, object]:
-    retry = draft.retry
     return {
         "slug": draft.slug,
         "name": draft.name,
@@ -324,12 +314,6 @@ def _draft_values(draft: Draft) -> dict[str, object]:
         "source": draft.source,
         "tier": draft.tier,
         "timeout_seconds": draft.timeout_seconds,
-        "retry": None if retry is None else Jsonb({
-            "max_attempts": retry.max_attempts,
-            "initial_interval_ms": retry.initial_interval_ms,
-            "backoff_coefficient": retry.backoff_coefficient,
-            "max_interval_ms": retry.max_interval_ms,
-        }),
         "request_schema": None if draft.request_schema is None else Jsonb(draft.request_schema),
         "is_active": draft.is_active,
     }  # fmt: skip
@@ -348,7 +332,6 @@ def _workflow(row: Row) -> Workflow:
             source=row["source"],
             tier=Tier(row["tier"]),
             timeout_seconds=row["timeout_seconds"],
-            retry=_retry_policy(row["retry"]),
             request_schema=row["request_schema"],
             is_active=row["is_active"],
         ),
@@ -383,7 +366,6 @@ def _version(row: Row) -> WorkflowVersion:
         source_sha256=bytes(row["source_sha256"]),
         tier=Tier(row["tier"]),
         timeout_seconds=row["timeout_seconds"],
-        retry=_retry_policy(row["retry"]),
         request_schema=row["request_schema"],
         published_at=row["published_at"],
         published_by=row["published_by"],
@@ -415,17 +397,5 @@ def _runnable(row: Row) -> RunnableWorkflow:
         source_sha256=hash_source(row["source"], language) if pinned is None else bytes(pinned),
         tier=Tier(row["tier"]),
         timeout_seconds=row["timeout_seconds"],
-        retry=_retry_policy(row["retry"]),
         request_schema=row["request_schema"],
-    )
-
-
-def _retry_policy(stored: Mapping[str, Any] | None) -> RetryPolicy | None:  # jsonb, as _draft_values writes it
-    if stored is None:
-        return None
-    return RetryPolicy(
-        max_attempts=stored["max_attempts"],
-        initial_interval_ms=stored["initial_interval_ms"],
-        backoff_coefficient=stored["backoff_coefficient"],
-        max_interval_ms=stored["max_interval_ms"],
     )

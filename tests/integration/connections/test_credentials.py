@@ -359,8 +359,9 @@ def test_unclear_credential_is_refused_naming_the_member(
 
 
 def test_config_that_jsonb_cannot_hold_is_refused(call: CallFunction, key: str, path: Mapping[str, object]) -> None:
-    for body_url in ("nul\x00", "\ud800"):
-        config = {"baseUrl": body_url, "hosts": ["a.example.com"]}
+    unstorable: list[object] = ["nul\x00", "\ud800", float("inf"), {"deep": [{"nul\x00": 1}]}]
+    for base_url in unstorable:
+        config = {"baseUrl": base_url, "hosts": ["a.example.com"]}
         response = call(create_credential, path=path, key=key, body={"connector": "http", "config": config})
 
         assert refusal_of(response) == (400, "VALIDATION_FAILED")

@@ -105,18 +105,8 @@ def test_settings_get_their_defaults() -> None:
     assert check_config(CONNECTOR, {"shop": "acme"}) == {"shop": "acme", "size": 10}
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        {},
-        {"shop": 1},
-        {"shop": "acme", "unknown": 1},
-        {"shop": "nul\x00"},
-        {"shop": "acme", "size": {"deep": [{"nul\x00": 1}]}},
-        {"shop": "acme", "size": [float("nan")]},
-    ],
-)
-def test_settings_that_cannot_be_stored_or_understood_are_refused(config: Mapping[str, object]) -> None:
+@pytest.mark.parametrize("config", [{}, {"shop": 1}, {"shop": "acme", "unknown": 1}])
+def test_settings_that_cannot_be_understood_are_refused(config: Mapping[str, object]) -> None:
     with pytest.raises(ValidationFailed, match="config"):
         check_config(CONNECTOR, config)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fastn.engine.artifacts import EngineArtifacts
-from fastn.engine.models import Language
+from fastn.engine.languages import Language
 from fastn.engine.precompile import precompile
 from fastn.engine.runs import JavaScriptEngine
 from tests.unit.engine.driving import Driver

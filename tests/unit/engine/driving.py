@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from fastn.engine.languages import Language
 from fastn.engine.models import (
     Completed,
     ConsoleLine,
     Failed,
     HostCall,
     JsonText,
-    Language,
     Limits,
     RunInput,
     ScriptError,

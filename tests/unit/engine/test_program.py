@@ -8,7 +8,8 @@ import re
 import pytest
 
 from fastn.engine.errors import ProgramInvalid
-from fastn.engine.models import EngineFault, Language
+from fastn.engine.languages import Language
+from fastn.engine.models import EngineFault
 from fastn.engine.runs import JavaScriptEngine
 from tests.unit.engine.driving import Driver
 

@@ -11,6 +11,7 @@ import pytest
 
 from fastn.engine.artifacts import EngineArtifacts
 from fastn.engine.guest import Guest, Sandbox
+from fastn.engine.languages import Language
 from fastn.engine.models import (
     CallId,
     Completed,
@@ -19,7 +20,6 @@ from fastn.engine.models import (
     Failed,
     HostCall,
     JsonText,
-    Language,
     Limits,
     MemoryImage,
     Settled,

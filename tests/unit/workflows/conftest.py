@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fastn.access.models import KeyMode, Principal
-from fastn.engine.models import Language
+from fastn.engine.languages import Language
 from fastn.errors import ValidationFailed
 from fastn.platform.clock import FrozenClock
 from fastn.platform.database import Database

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastn.access.models import KeyMode
-from fastn.engine.models import Language
+from fastn.engine.languages import Language
 from fastn.errors import Forbidden, ValidationFailed
 from fastn.http.registry import API_PREFIX, load_registry
 from fastn.workflows import rules
-from fastn.workflows.models import RetryPolicy, Tier
+from fastn.workflows.models import Tier
 
 ROOT = Path(__file__).parents[3]
 STORED_SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)  # the CHECK of workflows.slug
@@ -123,20 +123,6 @@ def test_time_out_outside_its_tiers_range_is_refused(tier: Tier, seconds: int) -
 
 def test_every_tier_has_a_time_out() -> None:
     assert set(rules.TIMEOUTS) == set(Tier)
-
-
-def test_default_retry_policy_waits_5_then_10_seconds_and_gives_up_after_3_attempts() -> None:
-    policy = RetryPolicy()
-
-    assert [rules.retry_delay_ms(policy, failed) for failed in (1, 2, 3)] == [5_000, 10_000, None]
-
-
-def test_retry_delay_grows_up_to_the_maximum() -> None:
-    policy = RetryPolicy(max_attempts=7)
-
-    delays = [rules.retry_delay_ms(policy, failed) for failed in range(1, 7)]
-
-    assert delays == [5_000, 10_000, 20_000, 40_000, 60_000, 60_000]
 
 
 def test_source_hash_tells_languages_apart() -> None:

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from fastn.access.models import KeyMode, Principal
-from fastn.engine.models import Language
+from fastn.engine.languages import Language
 from fastn.errors import Conflict, Forbidden, NotFound, PreconditionFailed, ValidationFailed
 from fastn.platform.clock import FrozenClock
 from fastn.platform.database import Database, Role
@@ -23,7 +23,6 @@ from fastn.workflows.models import (
     DeployWorkflow,
     DraftEdit,
     ListWorkflows,
-    RetryPolicyModel,
     Tier,
     UpdateWorkflow,
     WorkflowStatus,
@@ -81,17 +80,16 @@ def test_new_workflow_starts_as_an_unpublished_draft_of_the_template(desk: Desk)
 
 def test_every_member_of_a_draft_comes_back_as_it_was_given(desk: Desk) -> None:
     schema: Mapping[str, Any] = {"type": "object", "properties": {"n": {"maximum": 1.5}}, "title": "Ω"}
-    retry = RetryPolicyModel(max_attempts=5, initial_interval_ms=10, backoff_coefficient=1.5, max_interval_ms=70)
 
     created = desk.create(
         "Sync", slug="from_shop", description="Moves\norders.", language=Language.TYPESCRIPT, source=SOURCE + " // ü",
-        tier=Tier.INSTANT, timeout_seconds=7, retry=retry, request_schema=schema, is_active=False,
+        tier=Tier.INSTANT, timeout_seconds=7, request_schema=schema, is_active=False,
     )  # fmt: skip
 
     stored = _get(desk, created)
     assert stored == created
     assert (stored.slug, stored.description, stored.language) == ("from-shop", "Moves\norders.", "typescript")
-    assert (stored.timeout_seconds, stored.retry, stored.request_schema) == (7, retry, schema)
+    assert (stored.timeout_seconds, stored.request_schema) == (7, schema)
     assert stored.source == SOURCE + " // ü"
     assert stored.source_size_bytes == len(stored.source) + 1
     assert stored.status is WorkflowStatus.INACTIVE
@@ -123,13 +121,13 @@ def test_invalid_drafts_are_refused_and_nothing_is_stored(desk: Desk) -> None:
 
 
 def test_save_replaces_the_draft_and_counts_a_revision(desk: Desk) -> None:
-    created = desk.create("Sync orders", retry=RetryPolicyModel(), description="old")
+    created = desk.create("Sync orders", request_schema={"type": "object"}, description="old")
     desk.clock.advance(60)
 
     saved = _save(desk, created, name="Sync all orders", description="", source=SOURCE, tier=Tier.LONG)
 
     assert (saved.name, saved.slug, saved.source) == ("Sync all orders", "sync-orders", SOURCE)
-    assert (saved.tier, saved.timeout_seconds, saved.retry, saved.description) == (Tier.LONG, 21_600, None, "")
+    assert (saved.tier, saved.timeout_seconds, saved.request_schema, saved.description) == (Tier.LONG, 21_600, None, "")
     assert saved.revision == 2
     assert saved.updated_at > created.updated_at
     assert saved.created_at == created.created_at
@@ -176,14 +174,14 @@ def test_save_is_checked_as_creation_is(desk: Desk) -> None:
 
 
 def test_publishing_makes_the_next_version_and_leaves_the_draft_alone(desk: Desk) -> None:
-    created = desk.create("Sync orders", source=SOURCE, retry=RetryPolicyModel(max_attempts=2))
+    created = desk.create("Sync orders", source=SOURCE, request_schema={"type": "object"})
 
     first = desk.publish(created)
     second = desk.publish(created)
 
     assert (first.version, second.version) == (1, 2)
     assert first.source_sha256 == rules.hash_source(SOURCE, Language.JAVASCRIPT).hex()
-    assert first.retry == RetryPolicyModel(max_attempts=2)
+    assert first.request_schema == {"type": "object"}
     assert first.published_by == "api_key:1"
     after = _get(desk, created)
     assert (after.latest_version, after.revision, after.deployments) == (2, 1, [])

@@ -12,7 +12,7 @@ import pytest
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
-from fastn.engine.models import Language
+from fastn.engine.languages import Language
 from fastn.platform.clock import FrozenClock
 from fastn.platform.database import Database, Parameters, Session
 from fastn.platform.ids import WorkflowId
@@ -23,8 +23,6 @@ from fastn.workflows import rules, service, store
 from fastn.workflows.models import (
     DraftEdit,
     ListWorkflows,
-    RetryPolicy,
-    RetryPolicyModel,
     RunnableWorkflow,
     Tier,
     UpdateWorkflow,
@@ -40,6 +38,11 @@ SECOND = "export default async () => 2;"
 def _find(desk: Desk, slug_or_id: str, environment: str = PRODUCTION) -> RunnableWorkflow | None:
     with desk.database.transaction(desk.scope) as session:
         return store.find_runnable(session, desk.scope, slug_or_id, environment)
+
+
+def _source_found(desk: Desk, slug: str, environment: str = PRODUCTION) -> str | None:
+    runnable = _find(desk, slug, environment)
+    return runnable and runnable.source
 
 
 def _find_by_id(desk: Desk, workflow: WorkflowView, environment: str = PRODUCTION) -> RunnableWorkflow | None:
@@ -73,7 +76,6 @@ def test_call_runs_the_deployed_version_and_not_the_draft(desk: Desk) -> None:
         source=FIRST,
         tier=Tier.INSTANT,
         timeout_seconds=9,
-        retry=RetryPolicyModel(max_attempts=4),
         request_schema={"type": "object"},
     )
     _save(desk, workflow, source=SECOND, tier=Tier.LONG, language=Language.TYPESCRIPT)
@@ -91,7 +93,6 @@ def test_call_runs_the_deployed_version_and_not_the_draft(desk: Desk) -> None:
         source_sha256=rules.hash_source(FIRST, Language.JAVASCRIPT),
         tier=Tier.INSTANT,
         timeout_seconds=9,
-        retry=RetryPolicy(max_attempts=4),
         request_schema={"type": "object"},
     )
     assert runnable == _find(desk, "sync-orders") == _find(desk, str(workflow.id)) == _find_by_id(desk, workflow)
@@ -178,22 +179,64 @@ def test_shared_workflow_runs_for_every_customer_of_its_space(
     assert _find(desk_for(other_founded.scope), "sync-orders") is None
 
 
-def test_own_workflow_hides_the_shared_one_even_where_it_cannot_run(
+def test_own_workflow_hides_the_shared_one_once_it_is_deployed(
     desk: Desk, desk_for: DeskFor, founded: FoundedSpace, sibling: Scope
 ) -> None:
     desk_for(founded.scope).live("Sync orders", source=FIRST)
     own = desk.create("Sync orders", source=SECOND)
-    unpublished = _find(desk, "sync-orders")
+    as_draft = _source_found(desk, "sync-orders")
     desk.publish(own)
+    published = _source_found(desk, "sync-orders")
     desk.deploy(own)
 
-    deployed = _find(desk, "sync-orders")
-    siblings = _find(desk_for(sibling), "sync-orders")
+    deployed = _source_found(desk, "sync-orders")
+    siblings = _source_found(desk_for(sibling), "sync-orders")
 
-    assert unpublished is None
-    assert deployed is not None
-    assert siblings is not None
-    assert (deployed.source, siblings.source) == (SECOND, FIRST)
+    assert (as_draft, published, deployed, siblings) == (FIRST, FIRST, SECOND, FIRST)
+
+
+def test_own_workflow_hides_the_shared_one_in_no_other_environment(
+    desk: Desk, desk_for: DeskFor, founded: FoundedSpace
+) -> None:
+    space = desk_for(founded.scope)
+    space.deploy(space.live("Sync orders", "staging", source=FIRST))
+    desk.live("Sync orders", "staging", source=SECOND)
+
+    assert _source_found(desk, "sync-orders", "staging") == SECOND
+    assert _source_found(desk, "sync-orders", PRODUCTION) == FIRST
+
+
+def test_own_draft_hides_the_shared_draft_from_its_creation_on(
+    desk: Desk, desk_for: DeskFor, founded: FoundedSpace
+) -> None:
+    desk_for(founded.scope).create("Sync orders", source=FIRST)
+    before = _source_found(desk, "sync-orders", DRAFT)
+    desk.create("Sync orders", source=SECOND)
+
+    assert (before, _source_found(desk, "sync-orders", DRAFT)) == (FIRST, SECOND)
+
+
+def test_shared_workflow_is_back_where_the_own_one_is_inactive_or_archived(
+    desk: Desk, desk_for: DeskFor, founded: FoundedSpace
+) -> None:
+    desk_for(founded.scope).live("Sync orders", source=FIRST)
+    own = desk.live("Sync orders", source=SECOND)
+    _save(desk, own, is_active=False)
+    inactive = [_source_found(desk, "sync-orders", environment) for environment in (PRODUCTION, DRAFT)]
+    _save(desk, own, is_active=True)
+    active = [_source_found(desk, "sync-orders", environment) for environment in (PRODUCTION, DRAFT)]
+    service.archive_workflow(desk.database, desk.scope, workflow_id=WorkflowId(own.id), clock=desk.clock)
+
+    archived = [_source_found(desk, "sync-orders", environment) for environment in (PRODUCTION, DRAFT)]
+
+    assert (inactive, active, archived) == ([FIRST] * 2, [SECOND] * 2, [FIRST] * 2)
+
+
+def test_own_workflow_runs_where_the_shared_one_cannot(desk: Desk, desk_for: DeskFor, founded: FoundedSpace) -> None:
+    desk_for(founded.scope).create("Sync orders", source=FIRST)
+    desk.live("Sync orders", source=SECOND)
+
+    assert _source_found(desk, "sync-orders") == SECOND
 
 
 def test_another_customers_workflow_is_not_runnable(desk: Desk, desk_for: DeskFor, sibling: Scope) -> None:
@@ -270,6 +313,12 @@ SEED: LiteralString = """
            'javascript', 'x', 'instant', 60, 1, now(), now()
     FROM generate_series(1, %(count)s) n
 """
+SEED_TWIN: LiteralString = """
+    INSERT INTO workflows (organization_id, space_id, tenant_id, id, is_shared, slug, name, language, source, tier,
+                           timeout_seconds, latest_version, created_at, updated_at)
+    SELECT %(organization)s, %(space)s, %(tenant)s, gen_random_uuid(), %(is_shared)s, 'twin', 'Twin', 'javascript',
+           'x', 'instant', 60, 1, now(), now()
+"""
 SEED_REST: tuple[LiteralString, ...] = (
     """INSERT INTO workflow_sources (organization_id, space_id, tenant_id, is_shared, workflow_id, sha256, language,
                                      source, created_at)
@@ -305,7 +354,7 @@ def crowded(database: Database, clock: FrozenClock, founded: FoundedSpace, owner
             "is_shared": is_shared, "prefix": "shared-" if is_shared else "own-", "count": 100,
         }  # fmt: skip
         with database.transaction(scope) as session:
-            for statement in (SEED, *SEED_REST):
+            for statement in (SEED, SEED_TWIN, *SEED_REST):
                 session.execute(statement, values)
     with psycopg.connect(owner_url, autocommit=True) as owner:
         owner.execute("ANALYZE")
@@ -324,7 +373,7 @@ def _planned(database: Database, scope: Scope, work: Callable[[Session, Scope], 
 def test_every_call_is_found_in_one_statement_of_index_scans(database: Database, crowded: Scope) -> None:
     plans: list[str] = []
 
-    for name, environment in product(("own-42", "shared-42"), (PRODUCTION, DRAFT)):
+    for name, environment in product(("own-42", "shared-42", "twin"), (PRODUCTION, DRAFT)):
         with database.transaction(crowded) as session:
             runnable = store.find_runnable(session, crowded, name, PRODUCTION)
         assert runnable is not None
@@ -343,7 +392,7 @@ def test_every_call_is_found_in_one_statement_of_index_scans(database: Database,
             ),
         ]
 
-    assert len(plans) == 12
+    assert len(plans) == 18
     assert [plan for plan in plans if "Seq Scan" in plan] == []
 
 

@@ -268,6 +268,9 @@ CREATE TABLE events (
     FOREIGN KEY (organization_id, space_id, tenant_id) REFERENCES tenants (organization_id, space_id, id)
 );
 
+-- What a bus that lost its memory must be given again.
+CREATE INDEX events_unrouted ON events (tenant_id, id) WHERE routed_at IS NULL;
+
 CREATE TABLE outbox (
     organization_id uuid NOT NULL,
     space_id        uuid NOT NULL,
