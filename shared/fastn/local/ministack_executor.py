@@ -5,12 +5,14 @@ failure as Runtime.HandlerError, which no Retry or Catch written for AWS would m
 """
 
 import json
+import os
 import select
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
@@ -23,6 +25,8 @@ from fastn.local.control import ForkServerControl
 # Lambda quotas, https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 RESPONSE_LIMIT_BYTES = 6_291_556
 INIT_TIMEOUT_SECONDS = 10.0
+WARM_ENVIRONMENTS_PER_CORE = 2
+PATIENCE_FOR_WARM_SECONDS = 3.0
 MEBIBYTE = 1024 * 1024
 
 Result = dict[str, Any]
@@ -233,10 +237,37 @@ class ForkWorker:
             log.write(("\n".join(lines) + "\n").encode())
 
 
+class WarmPreference:
+    """Has a burst wait a moment for a warm environment before it starts another.
+
+    AWS has a machine for every cold start; here they would all compete for this one's cores. After the
+    moment the invocation goes ahead all the same, so a function full of long runs still takes more.
+    """
+
+    def __init__(self, environments_per_function: int, patience_seconds: float) -> None:
+        self._size = environments_per_function
+        self._patience_seconds = patience_seconds
+        self._places: dict[str, threading.Semaphore] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def place(self, function_name: str) -> Generator[None]:
+        """A place among the function's warm environments, or, after the moment, none."""
+        with self._lock:
+            places = self._places.setdefault(function_name, threading.Semaphore(self._size))
+        has_place = places.acquire(timeout=self._patience_seconds)
+        try:
+            yield
+        finally:
+            if has_place:
+                places.release()
+
+
 def install(options: ExecutorOptions) -> None:
     """Make the emulator run functions of Python runtimes here; others stay with its own executors."""
     runtime: Any = import_module("ministack.core.lambda_runtime")
     service: Any = import_module("ministack.services.lambda_svc")
+    warm = WarmPreference(WARM_ENVIRONMENTS_PER_CORE * (os.cpu_count() or 1), PATIENCE_FOR_WARM_SECONDS)
     stock_class_for, stock_execute = runtime._worker_class_for, service._execute_function_warm
 
     def worker_class_for(config: Mapping[str, Any]) -> Any:
@@ -250,18 +281,19 @@ def install(options: ExecutorOptions) -> None:
         if not _is_python(config) or not function.get("code_zip"):
             return stock_execute(function, event, request_id)
         service._ensure_reaper_thread()
-        worker, _ = runtime.acquire_worker(
-            config["FunctionName"],
-            config,
-            function["code_zip"],
-            qualifier=config.get("Version", "$LATEST"),
-        )
-        try:
-            trace_id = service._xray_trace_id_for_invocation(config)
-            return worker.run(event, request_id, trace_id=trace_id)
-        finally:
-            worker.last_used = time.time()
-            runtime.release_worker(worker)
+        with warm.place(config["FunctionName"]):
+            worker, _ = runtime.acquire_worker(
+                config["FunctionName"],
+                config,
+                function["code_zip"],
+                qualifier=config.get("Version", "$LATEST"),
+            )
+            try:
+                trace_id = service._xray_trace_id_for_invocation(config)
+                return worker.run(event, request_id, trace_id=trace_id)
+            finally:
+                worker.last_used = time.time()
+                runtime.release_worker(worker)
 
     runtime._worker_class_for = worker_class_for
     service._execute_function_warm = execute

@@ -166,6 +166,7 @@ def _template() -> Mapping[str, object]:
             "MachineArn": {"Value": {"Ref": "Machine"}},
             "ArchiveArn": {"Value": {"Fn::GetAtt": ["Archive", "Arn"]}},
             "TableName": {"Value": {"Ref": "Table"}},
+            "KeyArn": {"Value": {"Fn::GetAtt": ["Key", "Arn"]}},
             "PublicUrl": {"Value": {"Ref": "PublicUrl"}},
             "BusName": {"Value": {"Ref": "Bus"}},
         },
@@ -292,6 +293,7 @@ def _queues() -> Mapping[str, object]:
                 "FunctionResponseTypes": ["ReportBatchItemFailures"],
             },
         },
+        "Key": {"Type": "AWS::KMS::Key", "Properties": {"KeyPolicy": {}}},
         "Table": {
             "Type": "AWS::DynamoDB::Table",
             "Properties": {

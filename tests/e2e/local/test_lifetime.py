@@ -17,7 +17,14 @@ from fastn.local.deployment import AssemblyDeployment
 from fastn.local.errors import AlreadyRunning, DeployFailed
 from fastn.local.postgres import PostgresEndpoint
 from fastn.local.supervisor import Endpoints, LocalRuntime, RuntimeOptions
-from tests.e2e.local.conftest import REPOSITORY, Laptop, template_parameters, wait_until, write_checkout
+from tests.e2e.local.conftest import (
+    REPOSITORY,
+    Laptop,
+    aws_client,
+    template_parameters,
+    wait_until,
+    write_checkout,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -194,3 +201,20 @@ def count_migrations(database: PostgresEndpoint) -> int:
         row = connection.execute("SELECT count(*) FROM migrations").fetchone()
     assert row is not None
     return int(row[0])
+
+
+def test_what_a_template_key_encrypted_opens_after_a_restart(tmp_path_factory: pytest.TempPathFactory) -> None:
+    checkout, options = write_checkout(tmp_path_factory.mktemp("keys"))
+    context = {"tenant": "a"}
+    first = LocalRuntime(checkout, options)
+    with first as endpoints:
+        keys = aws_client("kms", endpoints.aws_endpoint_url)
+        made = keys.generate_data_key(KeyId=endpoints.outputs["KeyArn"], KeySpec="AES_256", EncryptionContext=context)
+
+    second = LocalRuntime(checkout, options)
+    with second as endpoints:
+        keys = aws_client("kms", endpoints.aws_endpoint_url)
+        opened = keys.decrypt(CiphertextBlob=made["CiphertextBlob"], EncryptionContext=context)
+    second.erase()
+
+    assert opened["Plaintext"] == made["Plaintext"]
