@@ -314,6 +314,11 @@ class Guest(WasmInstance):
         """
         self.call("set_memory_limit", heap_bytes)
 
+    @property
+    def size_bytes(self) -> int:
+        """How much linear memory the guest has taken; it never gives any back."""
+        return self._memory.data_len(self._store)
+
     def memory_bytes(self) -> bytes:
         """The whole linear memory: with the stack pointer, the complete state of the program."""
         return self.read_bytes(0, self._memory.data_len(self._store))

@@ -50,6 +50,7 @@ GUEST_OVERHEAD_BYTES = 8 * 1024 * 1024
 MESSAGE_OVERHEAD_BYTES = 512 * 1024
 CONSOLE_LINE_OVERHEAD_BYTES = 16
 HEAD_SEPARATOR = "\n"
+NEARLY_ALL_MEMORY = 0.9
 DEADLOCKED = "The workflow awaits something that can never happen."
 
 
@@ -209,6 +210,7 @@ class Run:
 
     def _prepare(self, run_input: RunInput, limits: Limits) -> None:
         self._guest.restore(self._prelude.memory)
+        self._memory_bytes = limits.memory_bytes
         self._guest.set_heap_limit(limits.memory_bytes)
         headers = json.dumps(strip_auth_headers(run_input.headers))
         options = (
@@ -266,6 +268,9 @@ class Run:
             return self._end(Completed(channel.result))
         if channel.pending:
             return Waiting(())
+        if self._guest.size_bytes >= self._memory_bytes * NEARLY_ALL_MEMORY:
+            # A job that finds no memory ends without settling its promise: what looks like a deadlock is not one.
+            return self._end(_stopped(GuestStopped(EngineFault.MEMORY_LIMIT, "The program ran out of memory.")))
         return self._end(Failed(ScriptError(EngineFault.DEADLOCK, "Deadlock", DEADLOCKED)))
 
     def settle(self, call_id: CallId, outcome: Settled) -> None:

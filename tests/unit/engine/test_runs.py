@@ -535,3 +535,11 @@ def test_a_run_waiting_at_an_await_goes_on_from_its_memory_in_another_instance(a
 
     assert host.messages[-1] == "R[60,[10,40,90]]"
     guest.close()
+
+
+def test_a_promise_that_no_memory_was_left_to_settle_is_told_as_such_and_not_as_a_deadlock(javascript: Driver) -> None:
+    limits = Limits(memory_bytes=16 * 1024 * 1024)
+
+    chained = javascript.body("const again = () => Promise.resolve().then(again); await again();", limits=limits)
+
+    assert chained.error.fault is EngineFault.MEMORY_LIMIT
