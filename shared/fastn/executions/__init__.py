@@ -1,0 +1,1 @@
+"""Runs of workflows: created once, launched, recorded step by step, finished once."""
