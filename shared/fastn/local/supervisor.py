@@ -246,7 +246,7 @@ class LocalRuntime:
     def _synthesize(self, digests: Digests) -> Path:
         if self._options.assembly is not None:
             return self._options.assembly
-        output = self._checkout / "build" / "cdk-local"
+        output = self._state / "cdk.out"
         if not SYNTHESIS_READS & digests.changed() and (output / "manifest.json").exists():
             self._options.report("synth: unchanged")
             return output

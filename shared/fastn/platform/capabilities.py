@@ -94,6 +94,11 @@ class Platform:
         self.require(need)
         return self._client_of(SERVICE_OF_NEED[need])
 
+    def close(self) -> None:
+        """Ends the database connections; for who outlives its platform, which a Lambda process does not."""
+        for database in self._databases.values():
+            database.close()
+
     def require(self, need: Need) -> None:
         """Raises UndeclaredNeed unless this function declares the need."""
         if need not in self.needs:
