@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from fastn.access.models import Principal
-from fastn.errors import NotFound
+from fastn.errors import InternalError, NotFound
 from fastn.executions import rules, store
 from fastn.executions.launching import Launcher
 from fastn.executions.models import (
@@ -103,9 +103,13 @@ class FlowExecutor:
         return self._run(reference, execution, runnable)
 
     def _run(self, reference: RunReference, execution: NewExecution, runnable: RunnableWorkflow) -> FlowAnswer:
-        end = self.runner().run_begun(
-            _begun(reference, execution, runnable), yield_at=execution.created_at + timedelta(seconds=INLINE_SECONDS)
-        )
+        yield_at = execution.created_at + timedelta(seconds=INLINE_SECONDS)
+        try:
+            end = self.runner().run_begun(_begun(reference, execution, runnable), yield_at=yield_at)
+        except InternalError:
+            # The caller is told that something went wrong here; the run itself goes on in the background.
+            self.launcher.launch(reference, Tier.INSTANT)
+            raise
         if isinstance(end, Yielded):
             self.launcher.launch(reference, Tier.INSTANT)
             return FlowAnswer(execution.id, ExecutionStatus.RUNNING, None)

@@ -30,7 +30,7 @@ from fastn.engine.models import (
     Waiting,
 )
 from fastn.engine.runs import JavaScriptEngine, Run
-from fastn.errors import FastnError
+from fastn.errors import FastnError, InternalError
 from fastn.executions import rules, store
 from fastn.executions.models import (
     Outcome,
@@ -44,6 +44,8 @@ from fastn.platform.database import Database
 
 TIMER_OPERATIONS = frozenset(("timer", "sleep"))
 PROGRAM_CACHE_SIZE = 200
+GRACE_SECONDS = 2.0
+"""How long a call that is under way when the turn should end may take to answer."""
 LONGEST_NAP_SECONDS = 30.0
 """A background run that sleeps longer gives its process back and is resumed."""
 
@@ -76,8 +78,8 @@ class Host(Protocol):
 class HostFactory(Protocol):
     """Makes the host of one run."""
 
-    def __call__(self, execution: RunnableExecution) -> Host:
-        """A host that acts for this execution's tenant and environment."""
+    def __call__(self, execution: RunnableExecution, until: datetime) -> Host:
+        """A host that acts for this execution's tenant and environment; no call of it goes on after `until`."""
         ...
 
 
@@ -111,11 +113,19 @@ class Runner:
                 status=execution.status, output_json=None, error_json=None, console_json="[]",
                 finished_at=self.clock.now(),
             )  # fmt: skip
-        return _Drive(self, execution, journal, self.hosts(execution), yield_at).to_the_end()
+        return self._drive(execution, journal, yield_at)
 
     def run_begun(self, execution: RunnableExecution, *, yield_at: datetime) -> RunEnd:
         """The same for a run that its creator stored as begun, in this process and just now."""
-        return _Drive(self, execution, {}, self.hosts(execution), yield_at).to_the_end()
+        return self._drive(execution, {}, yield_at)
+
+    def _drive(
+        self, execution: RunnableExecution, journal: dict[int, RecordedStep], yield_at: datetime | None
+    ) -> RunEnd:
+        until = execution.deadline
+        if yield_at is not None:
+            until = min(until, yield_at + timedelta(seconds=GRACE_SECONDS))
+        return _Drive(self, execution, journal, self.hosts(execution, until), yield_at).to_the_end()
 
     def program_of(self, execution: RunnableExecution) -> Program:
         """The compiled program, remembered by its hash. Raises ProgramInvalid."""
@@ -126,6 +136,10 @@ class Runner:
                 self._programs.clear()
             self._programs[execution.source_sha256] = known
         return known
+
+
+class _CutOff(Exception):  # an event inside the drive, never shown
+    """The turn ended while a call was under way: it is not journaled, and the next launch makes it again."""
 
 
 @dataclass(slots=True)
@@ -181,7 +195,10 @@ class _Drive:
             for call in state.calls:
                 if self._time_is_up():
                     return self._time_limit()
-                settled = self._settled_now(call)
+                try:
+                    settled = self._settled_now(call)
+                except _CutOff:
+                    return Yielded(self.runner.clock.now())
                 if self._time_is_up():
                     return self._time_limit()
                 if settled is not None:
@@ -228,8 +245,13 @@ class _Drive:
         started_at, started = clock.now(), clock.monotonic_seconds()
         try:
             performed = self.host.perform(call.operation, call.arguments, key)
+        except InternalError:
+            # Ours and passing, not the vendor's answer: the launch fails, and the next one makes the call again.
+            raise
         except FastnError as error:
             performed = PerformedCall(error=error)
+        if performed.error is not None and performed.error.retryable and self._must_yield():
+            raise _CutOff
         error_json = rules.recorded_error(performed.error)
         # Masked before the program sees it too: a replay must be given what the first run was given.
         step = RecordedStep(

@@ -7,7 +7,7 @@ that only launches or answers does not pay for it at its cold start.
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,8 +100,8 @@ def _runner(platform: Platform) -> "Runner":
     def find_connection(run: RunnableExecution, slug: str, name: str) -> ConnectionForCall:
         return connection_for_call(tools, run.reference.scope, run.environment, slug, name=name)
 
-    def host_of(execution: RunnableExecution) -> ConnectorHost:
-        seconds_left = execution.seconds_left(platform.clock.now())
+    def host_of(execution: RunnableExecution, until: datetime) -> ConnectorHost:
+        seconds_left = max(0.0, (until - platform.clock.now()).total_seconds())
         return ConnectorHost(
             execution=execution,
             catalog=tools.catalog,
