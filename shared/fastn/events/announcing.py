@@ -1,6 +1,7 @@
 """Saying that the outbox has rows: the marker before the commit, the nudge after it."""
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fastn.events import rules
@@ -35,5 +36,8 @@ class Announcer:
         self._markers.mark(rules.shard_of(str(scope.space_id), SHARDS))
 
     def after_commit(self) -> None:
-        """Wakes the relay."""
-        self._queue.send_message(QueueUrl=self._queue_url, MessageBody=NUDGE)
+        """Wakes the relay. A nudge that cannot be sent is no failure: the row is committed and marked."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        with suppress(BotoCoreError, ClientError):
+            self._queue.send_message(QueueUrl=self._queue_url, MessageBody=NUDGE)

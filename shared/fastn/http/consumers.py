@@ -59,7 +59,7 @@ class BackgroundFunction(Generic[DeclarationT]):
             self.declaration.needs, getattr(context, "fastn_loopback_routes", NO_ROUTES)
         )
         try:
-            return self._run(event, context, platform)
+            return self._run(event, context, platform, telemetry)
         except Exception as error:
             telemetry.log_failure("failed", error)
             telemetry.count("Failed")
@@ -68,11 +68,16 @@ class BackgroundFunction(Generic[DeclarationT]):
             telemetry.milliseconds("Duration", round((time.perf_counter() - started) * 1000, 2))
             telemetry.flush()
 
-    def _run(self, event: Any, context: Any, platform: Platform) -> object:  # Lambda's own signature
+    def _run(
+        self, event: Any, context: Any, platform: Platform, telemetry: Telemetry
+    ) -> object:  # Lambda's own signature
         if not isinstance(self.declaration, QueueConsumerDeclaration):
             return self.implementation(event, platform, Deadline.of(context))
         messages = [_message(record) for record in event["Records"]]
         failed = cast("Sequence[str] | None", self.implementation(messages, platform)) or ()
+        if failed:
+            telemetry.log("messages go back to their queue", failed=len(failed), received=len(messages))
+            telemetry.count("FailedMessages", len(failed))
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 

@@ -135,7 +135,8 @@ def test_importing_the_engine_loads_neither_wasmtime_nor_aws() -> None:
 def test_running_a_program_never_imports_quickjs_rs(artifacts_directory: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from fastn.engine.artifacts import EngineArtifacts;"
-        "from fastn.engine.languages import Language; from fastn.engine.models import RunInput; from fastn.engine.runs import JavaScriptEngine;"
+        "from fastn.engine.languages import Language; from fastn.engine.models import RunInput;"
+        "from fastn.engine.runs import JavaScriptEngine;"
         "engine = JavaScriptEngine(EngineArtifacts.load(Path(sys.argv[1])));"
         "program = engine.compile('export default () => 42', Language.TYPESCRIPT);"
         "run = engine.start(program, RunInput('{}', {}, 0, bytes(32)));"
