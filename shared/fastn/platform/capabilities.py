@@ -43,7 +43,13 @@ def boto3_client(service: str) -> Any:  # as ClientFactory
     import boto3
     from botocore.config import Config
 
-    config = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "max_attempts": 3})
+    config = Config(
+        connect_timeout=2,
+        read_timeout=10,
+        retries={"mode": "standard", "max_attempts": 3},
+        # botocore would put its own together anew for every call, at 0.2 ms of CPU each.
+        user_agent="fastn",
+    )
     return boto3.client(service, config=config)  # pyright: ignore[reportUnknownMemberType, reportCallIssue, reportArgumentType, reportUnknownVariableType]  # the service is chosen at run time
 
 
