@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,9 +20,9 @@ class DeliveryFacts:
     handshake_reply: str | None = None
 
 
-def read_delivery(webhooks: Webhooks, *, headers: Mapping[str, str], raw_body: bytes) -> DeliveryFacts:
-    """The facts of a delivery; a body that is not JSON has none beyond its headers."""
-    subject = Subject(_read_json(raw_body), {name.lower(): value for name, value in headers.items()})
+def read_delivery(webhooks: Webhooks, *, headers: Mapping[str, str], payload: object) -> DeliveryFacts:
+    """The facts of a delivery; `payload` is its body as parsed JSON, None if it was none."""
+    subject = Subject(payload, {name.lower(): value for name, value in headers.items()})
     route, handshake = webhooks.route, webhooks.handshake
     wants_reply = handshake is not None and handshake.when.holds(subject)
     return DeliveryFacts(
@@ -37,10 +36,3 @@ def read_delivery(webhooks: Webhooks, *, headers: Mapping[str, str], raw_body: b
 def _text(selector: Selector | None, subject: Subject) -> str | None:
     value = None if selector is None else selector.select(subject)
     return None if value is None else as_text(value)
-
-
-def _read_json(raw_body: bytes) -> object:
-    try:
-        return json.loads(raw_body)
-    except (ValueError, RecursionError):
-        return None

@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from fastn.connectors.models import Webhooks
-from fastn.connectors.selectors import Selector, Subject
 from fastn.connectors.signatures import SignatureCheck, verify_signature
+from fastn.connectors.webhooks import read_delivery
 from fastn.engine.rules import strip_auth_headers
 from fastn.errors import NotFound
 from fastn.events import rules, store
@@ -112,13 +112,13 @@ class Receiver:
         webhooks = self._webhooks_named(trigger.scheme)
         check = self._check(trigger, webhooks, delivery)
         payload_json, payload = rules.parse_payload(delivery.raw_body)
-        subject = Subject(payload, delivery.headers)
-        if webhooks.handshake is not None and webhooks.handshake.when.holds(subject):
-            return HandshakeReply(challenge=str(webhooks.handshake.reply.select(subject)))
+        facts = read_delivery(webhooks, headers=delivery.headers, payload=payload)
+        if facts.handshake_reply is not None:
+            return HandshakeReply(challenge=facts.handshake_reply)
         now = self._clock.now()
         key = rules.idempotency_key(
             str(trigger.id),
-            check.delivery_id or _selected(webhooks.route.delivery_id, subject),
+            check.delivery_id or facts.delivery_id,
             raw_body=delivery.raw_body,
             signed_at=check.signed_at,
         )
@@ -128,7 +128,7 @@ class Receiver:
             environment=trigger.environment,
             trigger_id=trigger.id,
             source=EventSource.WEBHOOK,
-            type=rules.event_type(check.event or _selected(webhooks.route.event, subject), payload),
+            type=rules.event_type(check.event or facts.event, payload),
             idempotency_key=key,
             priority=Priority.EVENT,
             headers_json=rules.header_text(strip_auth_headers(delivery.headers)),
@@ -180,11 +180,6 @@ class Receiver:
             self._parking.park(event)
             return Receipt(event_id=event.id, status="parked")
         return Receipt(event_id=event_id, status="accepted" if is_new else "duplicate")
-
-
-def _selected(selector: Selector | None, subject: Subject) -> str | None:
-    value = selector.select(subject) if selector else None
-    return str(value) if isinstance(value, str | int) else None
 
 
 def _parked(event: NewEvent) -> dict[str, Any]:  # JSON

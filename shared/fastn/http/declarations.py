@@ -1,6 +1,5 @@
 """What a Lambda function says of itself, once; CDK, OpenAPI, the local runtime and the tests read it here."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -96,4 +95,3 @@ class TaskDeclaration(FunctionDeclaration):
 
 
 Declaration = EndpointDeclaration | QueueConsumerDeclaration | ScheduledDeclaration | TaskDeclaration
-Implementation = Callable[..., object]
