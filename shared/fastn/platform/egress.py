@@ -35,12 +35,10 @@ from fastn.platform.egress_targets import (
 if TYPE_CHECKING:
     import ssl
 
-    from fastn.platform.egress_transport import Hop, PinnedTransport, RawResponse
+    from fastn.platform.egress_transport import Dialer, Hop, PinnedTransport, RawResponse
 
 Resolver = Callable[[str], Sequence[str]]
 """The addresses of a host name; raises OSError if it has none."""
-Dialer = Callable[[str, int, float | None], socket.socket]
-"""A connected socket to (address, port) within so many seconds; raises OSError."""
 
 _USER_AGENT = "fastn/1"
 # One name may answer with many addresses; a dead site must not cost a time-out for each of them.

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpcore2
 
@@ -24,9 +24,8 @@ from fastn.errors import Unavailable
 from fastn.platform.egress_errors import NotSent, ResponseTooLarge
 from fastn.platform.egress_targets import Target
 
-if TYPE_CHECKING:
-    from fastn.platform.egress import Dialer
-
+Dialer = Callable[[str, int, float | None], socket.socket]
+"""A connected socket to (address, port) within so many seconds; raises OSError."""
 _MAX_CONNECTIONS = 64
 _MAX_IDLE_CONNECTIONS = 16
 # Below the 60 s at which common load balancers drop an idle connection.
