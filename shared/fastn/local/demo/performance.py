@@ -113,7 +113,7 @@ def _show_commands(performance: Performance, endpoints: Endpoints, report: Calla
     report("    .examples.find(e=>e.action=='opened')))\" > /tmp/delivery.json")
     report("  SIGNATURE=$(openssl dgst -sha256 -hmac \"$SECRET\" -hex < /tmp/delivery.json | sed 's/.* //')")
     report(f"  curl -sS '{endpoints.api_url}{setting.webhook_path}' -H 'content-type: application/json' \\")
-    report("    -H 'x-github-event: issues' -H \"x-github-delivery: $(uuidgen || date +%s%N)\" \\")
+    report("    -H 'x-github-event: issues' -H \"x-github-delivery: $(date +%s%N)\" \\")
     report('    -H "x-hub-signature-256: sha256=$SIGNATURE" --data-binary @/tmp/delivery.json')
     report("Then look:")
     report(f"  curl -sS '{base}/executions?limit=1' {key}")
