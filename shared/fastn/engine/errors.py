@@ -1,4 +1,4 @@
-"""What the engine refuses before a run exists. What ends a run is a `ScriptError`, not an exception."""
+"""What the engine refuses, and what stops a guest. What ends a run is a `ScriptError`, not an exception."""
 
 from fastn.engine.models import EngineFault
 from fastn.errors import InternalError, ValidationFailed
@@ -18,6 +18,18 @@ class ProgramInvalid(ValidationFailed):
 
 class ArtifactsUnusable(InternalError):
     """The compiled engine is missing, or was made by another build; the message names the command that makes it."""
+
+
+class RunImageUnusable(InternalError):
+    """The image is damaged, of another program or of another version: repeat the run from its journal instead."""
+
+
+class EngineBuildMismatch(RunImageUnusable):
+    """The image was taken on another engine build, in whose memory nothing lies where it lies in this one."""
+
+
+class RunNotWaiting(InternalError):
+    """Only a run that waits for its calls has an image: this one is over, closed, or was never advanced."""
 
 
 class GuestStopped(Exception):

@@ -88,6 +88,11 @@ class WasmInstance:
             self._stop = (fault, message)
             self._store.set_epoch_deadline(0)
 
+    def interrupt(self) -> None:
+        """End the guest at the watchdog's next tick. Safe from any thread: the store is left alone."""
+        if self._stop is None:
+            self._stop = (EngineFault.TIME_LIMIT, "The run was interrupted.")
+
     def must_stop(self) -> bool:
         """Whether the guest may not run on; asked each time the epoch moves."""
         if self._stop is None and self._budget.is_spent():

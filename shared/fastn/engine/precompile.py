@@ -28,13 +28,13 @@ from fastn.engine.artifacts import (
     wasm_bytes,
 )
 from fastn.engine.guest import Guest, Sandbox
+from fastn.engine.images import changed_blocks
 from fastn.engine.models import BuildId, MemoryImage
 from fastn.engine.watchdog import Budget
 
 if TYPE_CHECKING:
     import wasmtime
 
-CHUNK_BYTES = 1024
 BUILD_TIME_MS = 60_000
 BUILD_MEMORY_BYTES = 64 * 1024 * 1024
 HOST_FUNCTION = "$fastnHost"
@@ -87,26 +87,11 @@ def record_prelude(engine: "wasmtime.Engine", module: "wasmtime.Module") -> Prel
         image = MemoryImage(
             len(guest.memory_bytes()),
             guest.stack_pointer(),
-            differing_chunks(untouched.memory_bytes(), guest.memory_bytes()),
+            changed_blocks(untouched.memory_bytes(), guest.memory_bytes()),
         )
     for instance in (untouched, guest):
         instance.close()
     return PreludeImage(image, *handles)
-
-
-def differing_chunks(before: bytes, after: bytes) -> tuple[tuple[int, bytes], ...]:
-    """The runs of 1 KiB blocks in which `after` differs from `before` (zeros past its end)."""
-    before = before.ljust(len(after), b"\0")
-    chunks: list[tuple[int, bytes]] = []
-    start: int | None = None
-    for offset in range(0, len(after) + CHUNK_BYTES, CHUNK_BYTES):
-        block = slice(offset, offset + CHUNK_BYTES)
-        if offset < len(after) and before[block] != after[block]:
-            start = offset if start is None else start
-        elif start is not None:
-            chunks.append((start, after[start:offset]))
-            start = None
-    return tuple(chunks)
 
 
 def precompile(directory: Path) -> BuildId:

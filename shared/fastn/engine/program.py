@@ -6,6 +6,7 @@ language says it is, and positions are the source's own.
 
 import hashlib
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastn.engine.errors import GuestStopped, GuestThrew, ProgramInvalid
@@ -32,6 +33,10 @@ ENTRY_SOURCE = f'import {{ begin }} from "{RUNTIME_MODULE}"; import main from "{
 # Modules are evaluated in the order they are imported: the first one throws, so the program is parsed and
 # linked and never evaluated.
 CHECK_SOURCE = f'import "{STOP_MODULE}"; import main from "{PROGRAM_MODULE}";'
+# Beside the prelude, not in it: only programs that import it pay for it.
+WORKFLOW_SPECIFIER = SDK_PREFIX + "workflow"
+WORKFLOW_MODULE = INNER_MODULE_PREFIX + "sdk/workflow.js"
+WORKFLOW_FILE = Path(__file__).with_name("sdk") / "workflow.js"
 SDK_SOURCE = f'export {{ Fastn, fastn, Fastn as default }} from "{RUNTIME_MODULE}";'
 NO_DEFAULT_EXPORT = "The program has no default export. Export the workflow: export default async function (ctx) { … }"
 _MISSING_EXPORT = re.compile(r"Could not find export '(.*)' in module '(.*)'", re.DOTALL)
@@ -54,8 +59,10 @@ class ModuleGate:
         """The full name of an import. What may not be imported gets a module that says so when evaluated."""
         if base == ENTRY_MODULE and specifier in (PROGRAM_MODULE, RUNTIME_MODULE, STOP_MODULE):
             return specifier
-        if base.startswith(SDK_PREFIX) and specifier == RUNTIME_MODULE:
+        if (base.startswith(SDK_PREFIX) or base == WORKFLOW_MODULE) and specifier == RUNTIME_MODULE:
             return specifier
+        if specifier == WORKFLOW_SPECIFIER and base == PROGRAM_MODULE:
+            return WORKFLOW_MODULE
         if specifier.startswith(SDK_PREFIX) and base == PROGRAM_MODULE:
             return specifier
         self.refused.append(specifier)
@@ -65,6 +72,8 @@ class ModuleGate:
         """The source of a resolved module; None for a name that was never resolved to."""
         if name == PROGRAM_MODULE:
             return self._program_source
+        if name == WORKFLOW_MODULE:
+            return WORKFLOW_FILE.read_text(encoding="utf-8")
         if name.startswith(SDK_PREFIX):
             return SDK_SOURCE
         if name == STOP_MODULE:
@@ -187,7 +196,8 @@ class ProgramCompiler:
         if missing is not None:
             name, module = missing.groups()
             own = module == PROGRAM_MODULE
-            return ProgramInvalid(NO_DEFAULT_EXPORT if own else f"'{module}' has no export '{name}'.")
+            shown = WORKFLOW_SPECIFIER if module == WORKFLOW_MODULE else module
+            return ProgramInvalid(NO_DEFAULT_EXPORT if own else f"'{shown}' has no export '{name}'.")
         line, column = self._locate(source)
         reported = program_line(threw.stack)
         if language is Language.JAVASCRIPT and reported is not None and reported != line:

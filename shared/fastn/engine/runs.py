@@ -4,23 +4,24 @@ Nothing of a run lives outside its guest's memory but the ids of its pending cal
 clock; so a run can be taken up from a memory image, or repeated from a journal of its settlements.
 """
 
-import hashlib
 import json
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from fastn.engine.errors import GuestStopped, GuestThrew
-from fastn.engine.guest import Guest, Sandbox, fault_of_thrown
+from fastn.engine.channel import Channel, state_at_start
+from fastn.engine.errors import GuestStopped, GuestThrew, RunImageUnusable, RunNotWaiting
+from fastn.engine.foundation import Foundation
+from fastn.engine.guest import Sandbox, fault_of_thrown
+from fastn.engine.images import RunImage, program_identity
 from fastn.engine.languages import Language
 from fastn.engine.models import (
+    BuildId,
     CallId,
     Completed,
-    ConsoleLevel,
     ConsoleLine,
     EngineFault,
     Failed,
     HostCall,
-    JsonText,
     Limits,
     Program,
     RunInput,
@@ -29,195 +30,93 @@ from fastn.engine.models import (
     Settled,
     Waiting,
 )
-from fastn.engine.program import ENTRY_MODULE, ENTRY_SOURCE, ModuleGate, ProgramCompiler
-from fastn.engine.rules import (
-    OPERATION,
-    align_lines,
-    own_frames,
-    program_line,
-    renumber_frames,
-    source_line,
-    strip_auth_headers,
-)
+from fastn.engine.program import ENTRY_MODULE, ENTRY_SOURCE, ProgramCompiler
+from fastn.engine.rules import align_lines, own_frames, program_line, renumber_frames, source_line, strip_auth_headers
 from fastn.engine.watchdog import Budget
 
 if TYPE_CHECKING:
     from fastn.engine.artifacts import EngineArtifacts
 
-# What a guest instance needs besides its JavaScript heap: its data, its stack, the allocator's slack.
-GUEST_OVERHEAD_BYTES = 8 * 1024 * 1024
-# An error's three texts, each up to 16 KiB of characters that JSON may write as six.
-MESSAGE_OVERHEAD_BYTES = 512 * 1024
-CONSOLE_LINE_OVERHEAD_BYTES = 16
-HEAD_SEPARATOR = "\n"
 NEARLY_ALL_MEMORY = 0.9
 DEADLOCKED = "The workflow awaits something that can never happen."
-
-
-class _Channel(ModuleGate):
-    """The host's end of one run: takes the prelude's messages, counts what they cost, keeps the clock."""
-
-    def __init__(self, program: Program, run_input: RunInput, limits: Limits) -> None:
-        super().__init__(program.javascript)
-        self.console: list[ConsoleLine] = []
-        self.calls: list[HostCall] = []
-        self.pending: set[CallId] = set()
-        self.result: JsonText | None = None
-        self.thrown: dict[str, str] | None = None
-        self.guest: Guest | None = None
-        self._limits = limits
-        self._console_bytes = 0
-        self._calls_made = 0
-        self._now_ms = run_input.started_at_ms
-        self._seed = run_input.random_seed
-        self._drawn = 0
-
-    @property
-    def max_message_bytes(self) -> int:
-        """The largest message that can be within some limit."""
-        limits = self._limits
-        largest = max(limits.result_bytes, limits.console_bytes, limits.call_argument_bytes)
-        return largest + MESSAGE_OVERHEAD_BYTES
-
-    def refuse_message(self, length_bytes: int) -> None:
-        """End the run: it said more at once than any limit allows."""
-        self._stop(EngineFault.OUTPUT_LIMIT, f"The program handed over {length_bytes} bytes at once.")
-
-    def take_message(self, message: str) -> bool:
-        """Take one message of the prelude; False when the guest is to be stopped, or it is not understood.
-
-        The prelude keeps the channel to itself; a message is still read as if the program had written it.
-        """
-        takers = {
-            "C": self._take_call,
-            "L": self._take_console,
-            "R": self._take_result,
-            "E": self._take_error,
-            "O": self._take_exhaustion,
-            "X": self._withdraw,
-        }
-        taker = takers.get(message[:1])
-        try:
-            return taker is not None and taker(message[1:])
-        except ValueError:
-            return False
-
-    def _take_call(self, body: str) -> bool:
-        head, _, arguments = body.partition(HEAD_SEPARATOR)
-        id_text, _, operation = head.partition(" ")
-        if OPERATION.fullmatch(operation) is None:
-            return False
-        self._calls_made += 1
-        if self._calls_made > self._limits.max_host_calls:
-            limit = self._limits.max_host_calls
-            return self._stop(EngineFault.CALL_LIMIT, f"The program made more than {limit} host calls.")
-        if len(arguments.encode()) > self._limits.call_argument_bytes:
-            limit = self._limits.call_argument_bytes
-            return self._stop(EngineFault.OUTPUT_LIMIT, f"The arguments of {operation} exceed {limit} bytes.")
-        if int(id_text) != self._calls_made:
-            return False
-        call = HostCall(CallId(self._calls_made), operation, JsonText(arguments))
-        self.calls.append(call)
-        self.pending.add(call.call_id)
-        return True
-
-    def _take_console(self, body: str) -> bool:
-        level, _, text = body.partition(" ")
-        self._console_bytes += len(text.encode()) + CONSOLE_LINE_OVERHEAD_BYTES
-        if self._console_bytes > self._limits.console_bytes:
-            limit = self._limits.console_bytes
-            return self._stop(EngineFault.OUTPUT_LIMIT, f"The console output exceeds {limit} bytes.")
-        self.console.append(ConsoleLine(ConsoleLevel(level), text, self._now_ms))
-        return True
-
-    def _take_result(self, body: str) -> bool:
-        if len(body.encode()) > self._limits.result_bytes:
-            return self._stop(EngineFault.OUTPUT_LIMIT, f"The result exceeds {self._limits.result_bytes} bytes.")
-        if self.result is None and self.thrown is None:
-            self.result = JsonText(body)
-        return True
-
-    def _take_error(self, body: str) -> bool:
-        fields: object = json.loads(body)
-        if self.result is None and self.thrown is None and isinstance(fields, dict):
-            items = cast("dict[str, object]", fields).items()
-            self.thrown = {field: value for field, value in items if isinstance(value, str)}
-        return True
-
-    def _take_exhaustion(self, _body: str) -> bool:
-        return self._stop(EngineFault.MEMORY_LIMIT, "The program ran out of memory.")
-
-    def _withdraw(self, body: str) -> bool:
-        call_id = CallId(int(body))
-        self.pending.discard(call_id)
-        self.calls = [call for call in self.calls if call.call_id != call_id]
-        return True
-
-    def _stop(self, fault: EngineFault, message: str) -> bool:
-        if self.guest is not None:
-            self.guest.stop(fault, message)
-        return False
-
-    def now_ms(self) -> int:
-        """The run's clock."""
-        return self._now_ms
-
-    def set_now(self, now_ms: int) -> None:
-        """Move the clock; it never goes back."""
-        self._now_ms = max(self._now_ms, now_ms)
-
-    def draw_random(self, length: int) -> bytes:
-        """Bytes that follow from the run's seed."""
-        self._drawn += 1
-        return hashlib.shake_256(self._seed + self._drawn.to_bytes(8, "big")).digest(length)
 
 
 class Run:
     """One run. Use it from one thread at a time; `close` it when done with it."""
 
     def __init__(
-        self,
-        artifacts: "EngineArtifacts",
-        sandbox: Sandbox,
-        program: Program,
-        *,
-        run_input: RunInput,
-        limits: Limits,
+        self, foundation: Foundation, program: Program, *, channel: Channel, budget: Budget, has_begun: bool
     ) -> None:
+        self._foundation = foundation
         self._program = program
-        self._prelude = artifacts.prelude
-        self._channel = _Channel(program, run_input, limits)
+        self._channel = channel
+        self._budget = budget
+        self._has_begun = has_begun
         self._final: Completed | Failed | None = None
-        self._begun = False
-        self._guest = Guest(
-            sandbox,
-            artifacts.guest,
-            self._channel,
-            budget=Budget(wall_ms=limits.wall_ms, cpu_ms=limits.cpu_ms),
-            memory_bytes=limits.memory_bytes + GUEST_OVERHEAD_BYTES,
-        )
-        self._channel.guest = self._guest
-        try:
-            with self._guest.entered():
-                self._prepare(run_input, limits)
-        except GuestThrew as threw:
-            self._end(Failed(self._describe(threw.name, threw.message, threw.stack)))
-        except GuestStopped as stopped:
-            self._end(_stopped(stopped))
-        except ValueError:
-            self.close()
-            raise
+        self._guest = foundation.new_guest(channel, budget, heap_bytes=channel.limits.memory_bytes)
+        channel.guest = self._guest
 
-    def _prepare(self, run_input: RunInput, limits: Limits) -> None:
-        self._guest.restore(self._prelude.memory)
-        self._memory_bytes = limits.memory_bytes
-        self._guest.set_heap_limit(limits.memory_bytes)
+    @classmethod
+    def start(cls, foundation: Foundation, program: Program, *, run_input: RunInput, limits: Limits) -> "Run":
+        """A run at its beginning. Raises ValueError when the input is not JSON."""
+        channel = Channel(program, state_at_start(run_input), limits)
+        budget = Budget(wall_ms=limits.wall_ms, cpu_ms=limits.cpu_ms)
+        run = cls(foundation, program, channel=channel, budget=budget, has_begun=False)
+        try:
+            with run._guest.entered():
+                run._configure(run_input)
+        except GuestThrew as threw:
+            run._end(Failed(run._describe(threw.name, threw.message, threw.stack)))
+        except GuestStopped as stopped:
+            run._end(_stopped(stopped))
+        except ValueError:
+            run.close()
+            raise
+        return run
+
+    @classmethod
+    def resume(cls, foundation: Foundation, program: Program, image: RunImage, *, wall_ms: float) -> "Run":
+        """The run the image was taken of, with this much wall time left. Raises RunImageUnusable."""
+        foundation.check(image)
+        if image.program != program_identity(program):
+            raise RunImageUnusable("The image of the run belongs to another program.")
+        channel = Channel(program, image.channel, image.limits)
+        budget = Budget(wall_ms=wall_ms, cpu_ms=image.cpu_left_ms)
+        run = cls(foundation, program, channel=channel, budget=budget, has_begun=True)
+        try:
+            foundation.restore(run._guest, image.memory)
+        except RunImageUnusable:
+            run.close()
+            raise
+        return run
+
+    def _configure(self, run_input: RunInput) -> None:
+        self._guest.set_heap_limit(self._channel.limits.memory_bytes)
         headers = json.dumps(strip_auth_headers(run_input.headers))
         options = (
             f'{{"input":{run_input.input},"headers":{headers},"startedAtMs":{run_input.started_at_ms},'
             f'"seed":{list(run_input.random_seed)}}}'
         )
-        self._guest.call_function(self._prelude.configure, self._guest.parse_json(options))
+        self._guest.call_function(self._foundation.prelude.configure, self._guest.parse_json(options))
+
+    def snapshot(self) -> RunImage:
+        """The run as it waits now; this one may go on or be closed, as if nothing had been taken of it.
+
+        Calls may already be settled: the program then moves at the resumed run's next `advance`. Raises
+        RunNotWaiting unless the last `advance` returned Waiting and no settlement has ended the run since.
+        """
+        if self._final is not None or not self._has_begun:
+            raise RunNotWaiting("The run does not wait for anything.")
+        return RunImage(
+            build_id=self._foundation.build_id,
+            prelude_sha256=self._foundation.prelude_sha256,
+            program=program_identity(self._program),
+            memory=self._foundation.difference(self._guest),
+            channel=self._channel.state(),
+            limits=self._channel.limits,
+            wall_left_ms=self._budget.wall_left_ms,
+            cpu_left_ms=self._budget.cpu_left_ms,
+        )
 
     @property
     def console(self) -> tuple[ConsoleLine, ...]:
@@ -228,6 +127,11 @@ class Run:
     def pending(self) -> frozenset[CallId]:
         """The calls the program still waits for; a timer it cleared is no longer among them."""
         return frozenset(self._channel.pending)
+
+    @property
+    def pending_calls(self) -> tuple[HostCall, ...]:
+        """The same calls in full, in the order they were made: what a process that resumes the run has to answer."""
+        return tuple(self._channel.pending.values())
 
     def set_now(self, now_ms: int) -> None:
         """Set the program's clock, in milliseconds since the epoch; it never goes back."""
@@ -243,7 +147,7 @@ class Run:
             return self._final
         try:
             with self._guest.entered():
-                if not self._begun:
+                if not self._has_begun:
                     self._begin()
                 self._guest.run_jobs()
         except GuestStopped as stopped:
@@ -253,13 +157,13 @@ class Run:
         return self._state()
 
     def _begin(self) -> None:
-        self._begun = True
+        self._has_begun = True
         evaluation = self._guest.evaluate_module(ENTRY_MODULE, ENTRY_SOURCE)
-        self._guest.call_function(self._prelude.watch, evaluation)
+        self._guest.call_function(self._foundation.prelude.watch, evaluation)
 
     def _state(self) -> RunState:
         channel = self._channel
-        calls, channel.calls = tuple(channel.calls), []
+        calls, channel.unseen = tuple(channel.unseen), []
         if calls:
             return Waiting(calls)
         if channel.thrown is not None:
@@ -268,7 +172,7 @@ class Run:
             return self._end(Completed(channel.result))
         if channel.pending:
             return Waiting(())
-        if self._guest.size_bytes >= self._memory_bytes * NEARLY_ALL_MEMORY:
+        if self._guest.size_bytes >= channel.limits.memory_bytes * NEARLY_ALL_MEMORY:
             # A job that finds no memory ends without settling its promise: what looks like a deadlock is not one.
             return self._end(_stopped(GuestStopped(EngineFault.MEMORY_LIMIT, "The program ran out of memory.")))
         return self._end(Failed(ScriptError(EngineFault.DEADLOCK, "Deadlock", DEADLOCKED)))
@@ -284,12 +188,16 @@ class Run:
         try:
             with self._guest.entered():
                 argument = self._guest.parse_json(_outcome_text(call_id, outcome))
-                self._channel.pending.discard(call_id)
-                self._guest.call_function(self._prelude.settle, argument)
+                del self._channel.pending[call_id]
+                self._guest.call_function(self._foundation.prelude.settle, argument)
         except GuestStopped as stopped:
             self._end(_stopped(stopped))
         except GuestThrew as threw:
             self._end(Failed(self._describe(threw.name, threw.message, threw.stack)))
+
+    def interrupt(self) -> None:
+        """Stop the program within some 10 ms, wherever it is; for another thread than the one that advances it."""
+        self._guest.interrupt()
 
     def close(self) -> None:
         """Free the guest. Idempotent; the console stays readable."""
@@ -323,14 +231,14 @@ class JavaScriptEngine:
     """Compiles and runs programs: one per process, safe to use from several threads."""
 
     def __init__(self, artifacts: "EngineArtifacts") -> None:
-        self._artifacts = artifacts
-        self._sandbox = Sandbox(artifacts.engine)
-        self._compiler = ProgramCompiler(artifacts, self._sandbox)
+        sandbox = Sandbox(artifacts.engine)
+        self._foundation = Foundation(artifacts, sandbox)
+        self._compiler = ProgramCompiler(artifacts, sandbox)
 
     @property
-    def build_id(self) -> str:
-        """The build a run's memory belongs to."""
-        return self._artifacts.build_id
+    def build_id(self) -> BuildId:
+        """The build a run's image belongs to."""
+        return self._foundation.build_id
 
     def compile(self, source: str, language: Language) -> Program:
         """Check a program without running any of it. Raises ProgramInvalid."""
@@ -338,7 +246,17 @@ class JavaScriptEngine:
 
     def start(self, program: Program, run_input: RunInput, limits: Limits | None = None) -> Run:
         """A run of its own instance, shared with no other. Raises ValueError when the input is not JSON."""
-        return Run(self._artifacts, self._sandbox, program, run_input=run_input, limits=limits or Limits())
+        return Run.start(self._foundation, program, run_input=run_input, limits=limits or Limits())
+
+    def resume(self, program: Program, image: RunImage, *, wall_ms: float | None = None) -> Run:
+        """The run the image was taken of, in an instance of its own; its limits and counters go on.
+
+        `wall_ms` is its wall time from now, by default what was left when the image was taken. The first
+        `advance` hands out no call a second time: what the run waits for is in `pending_calls`. Raises
+        EngineBuildMismatch if the image is another build's, RunImageUnusable if it is another program's.
+        """
+        wall_left_ms = image.wall_left_ms if wall_ms is None else wall_ms
+        return Run.resume(self._foundation, program, image, wall_ms=wall_left_ms)
 
 
 def _stopped(stopped: GuestStopped) -> Failed:

@@ -61,7 +61,7 @@ class Budget:
 
     __slots__ = ("_cpu_left", "_deadline", "_entered_at")
 
-    def __init__(self, *, wall_ms: int, cpu_ms: int) -> None:
+    def __init__(self, *, wall_ms: float, cpu_ms: float) -> None:
         self._deadline = time.monotonic() + wall_ms / 1000
         self._cpu_left = cpu_ms / 1000
         self._entered_at: float | None = None
@@ -81,6 +81,11 @@ class Budget:
         """Processor time left, in milliseconds; asked by the thread that entered, it counts up to now."""
         spent = 0.0 if self._entered_at is None else time.thread_time() - self._entered_at
         return (self._cpu_left - spent) * 1000
+
+    @property
+    def wall_left_ms(self) -> float:
+        """Wall time left, in milliseconds."""
+        return (self._deadline - time.monotonic()) * 1000
 
     def is_spent(self) -> bool:
         """Whether either time has run out."""

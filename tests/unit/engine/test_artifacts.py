@@ -17,7 +17,7 @@ from fastn.engine.artifacts import (
 )
 from fastn.engine.errors import ArtifactsUnusable
 from fastn.engine.models import BuildId
-from fastn.engine.precompile import differing_chunks, main, record_prelude
+from fastn.engine.precompile import main, record_prelude
 
 
 def test_missing_artifacts_name_the_command_that_makes_them(tmp_path: Path) -> None:
@@ -93,20 +93,6 @@ def test_the_prelude_image_is_reproducible_and_survives_its_file(artifacts: Engi
 
     assert again == artifacts.prelude
     assert PreludeImage.from_bytes(again.to_bytes()) == again
-
-
-def test_chunks_restore_every_difference() -> None:
-    before = bytes(10_000)
-    after = bytearray(before + bytes(5_000))
-    for offset in (0, 1023, 1024, 7_000, 14_999):
-        after[offset] = 7
-
-    restored = bytearray(before.ljust(len(after), b"\0"))
-    for offset, content in differing_chunks(before, bytes(after)):
-        restored[offset : offset + len(content)] = content
-
-    assert restored == after
-    assert differing_chunks(before, before) == ()
 
 
 def test_an_unknown_option_of_the_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from fastn.engine.artifacts import EngineArtifacts
 from fastn.engine.guest import Guest, Sandbox
+from fastn.engine.images import changed_blocks
 from fastn.engine.languages import Language
 from fastn.engine.models import (
     CallId,
@@ -25,7 +26,6 @@ from fastn.engine.models import (
     Settled,
     Waiting,
 )
-from fastn.engine.precompile import differing_chunks
 from fastn.engine.program import ENTRY_MODULE, ENTRY_SOURCE, ModuleGate
 from fastn.engine.runs import JavaScriptEngine, Run
 from fastn.engine.watchdog import Budget
@@ -525,7 +525,7 @@ def test_a_run_waiting_at_an_await_goes_on_from_its_memory_in_another_instance(a
     for call_id in (1, 2, 3):
         blank = fresh()
         memory = guest.memory_bytes()
-        chunks = differing_chunks(blank.memory_bytes(), memory)
+        chunks = changed_blocks(blank.memory_bytes(), memory)
         blank.restore(MemoryImage(len(memory), guest.stack_pointer(), chunks))
         guest.close()
         guest = blank
