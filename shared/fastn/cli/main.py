@@ -1,4 +1,4 @@
-"""The `fastn` command: `fastn dev` runs the platform on this machine, `fastn demo` sends an event through it."""
+"""The `fastn` command: `dev` runs the platform here, `demo` sends an event through it, `run` runs one workflow."""
 
 import signal
 import sys
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from fastn.cli.run import run
 from fastn.local.demo.api import CallFailed
 from fastn.local.demo.hops import NeverArrived
 from fastn.local.demo.performance import SLACK_HOST, Performance, perform, show
@@ -51,6 +52,9 @@ def demo(as_json: bool, keep_serving: bool, reset: bool, state_directory: Path |
     report: Report = _silent if as_json else click.echo
     installation = Installation(_checkout(), resets=reset, report=report, state_directory=state_directory)
     _guarded(lambda: _demonstrate(installation, as_json=as_json, keep_serving=keep_serving))
+
+
+main.add_command(run)
 
 
 def _serve(installation: Installation) -> None:

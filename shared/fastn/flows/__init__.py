@@ -1,0 +1,1 @@
+"""Step flows: workflows described as steps, compiled to workflow code."""
