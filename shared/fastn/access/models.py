@@ -23,6 +23,8 @@ class Permission(StrEnum):
     EXECUTIONS_READ = "executions:read"
     TRIGGERS_READ = "triggers:read"
     TRIGGERS_WRITE = "triggers:write"
+    SECRETS_READ = "secrets:read"
+    SECRETS_WRITE = "secrets:write"
 
 
 class KeyMode(StrEnum):

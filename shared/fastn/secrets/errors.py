@@ -1,6 +1,6 @@
 """What can fail around keys and ciphertexts."""
 
-from fastn.errors import InternalError
+from fastn.errors import FastnError, InternalError
 
 
 class DecryptionFailed(InternalError):
@@ -11,3 +11,10 @@ class KeyServiceUnavailable(InternalError):
     """The key service did not answer, or refused this function the permission."""
 
     retryable = True
+
+
+class SecretMissing(FastnError):
+    """The tenant has no named secret, or no version of it, as the run asks for."""
+
+    code = "NOT_FOUND"
+    status = 404
