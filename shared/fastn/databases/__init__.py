@@ -1,0 +1,1 @@
+"""fastn.db: each tenant's own SQL database, one per environment."""
