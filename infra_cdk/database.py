@@ -8,6 +8,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_rds as rds
 from constructs import Construct
 
+from fastn.databases import provisioning
 from fastn.platform.database import Role
 from infra_cdk.configuration import InstallationConfiguration
 from infra_cdk.installation_stack import InstallationStack
@@ -60,14 +61,29 @@ class DataStack(InstallationStack):
 
     def url(self, role: Role) -> str:
         """The URL this role connects to. It carries no password: an IAM token is the password."""
-        host = self.cluster.cluster_endpoint.hostname
-        return f"postgresql://{role}@{host}:{PORT}/{DATABASE_NAME}?sslmode=require"
+        return self._url(role, DATABASE_NAME)
+
+    @property
+    def provisioner_url(self) -> str:
+        """The same for who makes the tenants' databases."""
+        return self._url(provisioning.PROVISIONER, provisioning.DATABASE_NAME)
 
     @property
     def logins(self) -> Mapping[Role, str]:
         """For each role, the resource that `rds-db:connect` is granted on."""
-        prefix = f"arn:{Aws.PARTITION}:rds-db:{Aws.REGION}:{Aws.ACCOUNT_ID}:dbuser"
-        return {role: f"{prefix}:{self.cluster.cluster_resource_identifier}/{role}" for role in Role}
+        return {role: self._login(role) for role in Role}
+
+    @property
+    def provisioner_login(self) -> str:
+        """The same for who makes the tenants' databases."""
+        return self._login(provisioning.PROVISIONER)
+
+    def _url(self, user: str, database: str) -> str:
+        return f"postgresql://{user}@{self.cluster.cluster_endpoint.hostname}:{PORT}/{database}?sslmode=require"
+
+    def _login(self, user: str) -> str:
+        cluster = self.cluster.cluster_resource_identifier
+        return f"arn:{Aws.PARTITION}:rds-db:{Aws.REGION}:{Aws.ACCOUNT_ID}:dbuser:{cluster}/{user}"
 
     def _database_group(self, network: NetworkStack) -> ec2.SecurityGroup:
         group = ec2.SecurityGroup(

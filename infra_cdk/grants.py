@@ -17,6 +17,8 @@ class GrantTargets:
     tenant_key: str
     trigger_table: str
     marker_table: str
+    state_table: str
+    cancel_flag_table: str
     relay_queue: str
     raw_event_queue: str
     event_bus: str
@@ -24,6 +26,8 @@ class GrantTargets:
     instant_function: str
     database_logins: Mapping[Role, str]
     """`rds-db:connect` resources; empty where the database takes passwords (the local stage)."""
+    provisioner_login: str | None = None
+    """The same for who makes the tenants' databases."""
 
 
 def statements_for(needs: frozenset[Need], targets: GrantTargets) -> list[iam.PolicyStatement]:
@@ -41,6 +45,11 @@ def _log_in(role: Role) -> Callable[[GrantTargets], list[iam.PolicyStatement]]:
         return _allow(["rds-db:connect"], login) if login else []
 
     return grant
+
+
+def _log_in_as_provisioner(targets: GrantTargets) -> list[iam.PolicyStatement]:
+    login = targets.provisioner_login
+    return _allow(["rds-db:connect"], login) if login else []
 
 
 def _tenant_keys(targets: GrantTargets) -> list[iam.PolicyStatement]:
@@ -71,6 +80,7 @@ GRANTS_OF_NEED: Mapping[Need, Callable[[GrantTargets], list[iam.PolicyStatement]
         Need.DATABASE: _log_in(Role.APP),
         Need.INGRESS_DATABASE: _log_in(Role.INGRESS),
         Need.RELAY_DATABASE: _log_in(Role.RELAY),
+        Need.TENANT_DATABASE: _log_in_as_provisioner,
         Need.ENGINE: _nothing,
         Need.EGRESS: _nothing,
         Need.TENANT_KEYS: _tenant_keys,
@@ -87,5 +97,10 @@ GRANTS_OF_NEED: Mapping[Need, Callable[[GrantTargets], list[iam.PolicyStatement]
         Need.EVENT_BUS: lambda targets: _allow(["events:PutEvents"], targets.event_bus),
         Need.WORKFLOW_RUNS: lambda targets: _allow(["states:StartExecution"], *targets.machines),
         Need.INSTANT_RUNS: lambda targets: _allow(["lambda:InvokeFunction"], targets.instant_function),
+        Need.STATE: lambda targets: _allow(
+            ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem"], targets.state_table
+        ),
+        Need.CANCEL_FLAGS: lambda targets: _allow(["dynamodb:GetItem"], targets.cancel_flag_table),
+        Need.CANCEL_FLAGS_WRITE: lambda targets: _allow(["dynamodb:PutItem"], targets.cancel_flag_table),
     }
 )

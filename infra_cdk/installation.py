@@ -115,18 +115,23 @@ def _bind(configuration: InstallationConfiguration, foundation: Foundation, fron
             tenant_key=storage.tenant_key.key_arn,
             trigger_table=storage.triggers.table_arn,
             marker_table=storage.markers.table_arn,
+            state_table=storage.state.table_arn,
+            cancel_flag_table=storage.cancel_flags.table_arn,
             relay_queue=messaging.relay.queue_arn,
             raw_event_queue=messaging.raw_events.queue_arn,
             event_bus=messaging.bus.event_bus_arn,
             machines=tuple(machines.values()),
             instant_function=function_arn(installation, INSTANT_EXECUTOR),
             database_logins=foundation.data.logins if foundation.data else {},
+            provisioner_login=foundation.data.provisioner_login if foundation.data else None,
         ),
         setting_values={
             Setting.INSTALLATION: fixed(installation),
             Setting.TENANT_KEY_ARN: fixed(storage.tenant_key.key_arn),
             Setting.TRIGGER_TABLE: fixed(storage.triggers.table_name),
             Setting.MARKER_TABLE: fixed(storage.markers.table_name),
+            Setting.STATE_TABLE: fixed(storage.state.table_name),
+            Setting.CANCEL_FLAG_TABLE: fixed(storage.cancel_flags.table_name),
             Setting.RELAY_QUEUE_URL: fixed(messaging.relay.queue_url),
             Setting.RAW_EVENT_QUEUE_URL: fixed(messaging.raw_events.queue_url),
             Setting.EVENT_BUS_NAME: fixed(messaging.bus.event_bus_name),
@@ -145,6 +150,7 @@ def _settings_of_place(data: DataStack | None, front_door: FrontDoor) -> Mapping
             Setting.DATABASE_URL: fixed(data.url(Role.APP)),
             Setting.INGRESS_DATABASE_URL: fixed(data.url(Role.INGRESS)),
             Setting.RELAY_DATABASE_URL: fixed(data.url(Role.RELAY)),
+            Setting.TENANT_DATABASE_URL: fixed(data.provisioner_url),
             Setting.ENGINE_DIRECTORY: fixed(LAMBDA_ENGINE_DIRECTORY),
         }
     return {
@@ -152,5 +158,8 @@ def _settings_of_place(data: DataStack | None, front_door: FrontDoor) -> Mapping
         Setting.DATABASE_URL: stack_parameter("DatabaseUrl", "Tenant data, as fastn_app", secret=True),
         Setting.INGRESS_DATABASE_URL: stack_parameter("IngressDatabaseUrl", "API keys, as fastn_ingress", secret=True),
         Setting.RELAY_DATABASE_URL: stack_parameter("RelayDatabaseUrl", "The outbox, as fastn_relay", secret=True),
+        Setting.TENANT_DATABASE_URL: stack_parameter(
+            "TenantDatabaseUrl", "Tenants' own databases, as fastn_provisioner", secret=True
+        ),
         Setting.ENGINE_DIRECTORY: stack_parameter("EngineDirectory", "The compiled JavaScript engine"),
     }

@@ -22,7 +22,7 @@ from infra_cdk.layers import LAMBDA_ARCHITECTURE, LayerShelf, architecture_of
 from infra_cdk.names import function_arn, function_name, pascal_case
 from infra_cdk.roles import service_role
 
-DATABASE_NEEDS = frozenset({Need.DATABASE, Need.INGRESS_DATABASE, Need.RELAY_DATABASE})
+DATABASE_NEEDS = frozenset({Need.DATABASE, Need.INGRESS_DATABASE, Need.RELAY_DATABASE, Need.TENANT_DATABASE})
 NETWORK_INTERFACE_ACTIONS = (
     "ec2:CreateNetworkInterface",
     "ec2:DescribeNetworkInterfaces",

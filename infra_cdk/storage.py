@@ -19,6 +19,8 @@ class StorageStack(InstallationStack):
         self._keep = RemovalPolicy.DESTROY if configuration.is_local else RemovalPolicy.RETAIN
         self.triggers = self._table("Triggers", "trigger_id")
         self.markers = self._table("OutboxMarkers", "shard")
+        self.state = self._table("WorkflowState", "state_key")
+        self.cancel_flags = self._table("CancelFlags", "run")
         self.tenant_key = kms.Key(
             self,
             "TenantKey",
@@ -29,6 +31,8 @@ class StorageStack(InstallationStack):
         )
         CfnOutput(self, "TriggerTableName", value=self.triggers.table_name)
         CfnOutput(self, "MarkerTableName", value=self.markers.table_name)
+        CfnOutput(self, "StateTableName", value=self.state.table_name)
+        CfnOutput(self, "CancelFlagTableName", value=self.cancel_flags.table_name)
         CfnOutput(self, "TenantKeyArn", value=self.tenant_key.key_arn)
 
     def _table(self, name: str, key: str) -> dynamodb.Table:

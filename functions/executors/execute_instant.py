@@ -8,9 +8,12 @@ from fastn.platform.resources import Need
 
 
 @task(
-    needs={Need.DATABASE, Need.ENGINE, Need.EGRESS, Need.TENANT_KEYS},
+    needs={
+        Need.DATABASE, Need.ENGINE, Need.EGRESS, Need.TENANT_KEYS, Need.TENANT_DATABASE,
+        Need.STATE, Need.CANCEL_FLAGS, Need.WORKFLOW_RUNS,
+    },
     asynchronous=True,
     sizing=Sizing(memory_mb=1769, timeout_seconds=150),
-)
+)  # fmt: skip
 def handler(event: dict[str, str], platform: Platform, _deadline: Deadline) -> None:
     run_instant(platform, event)

@@ -8,7 +8,15 @@ from fastn.platform.resources import Need
 
 
 @task(
-    needs={Need.DATABASE, Need.ENGINE, Need.EGRESS, Need.TENANT_KEYS},
+    needs={
+        Need.DATABASE,
+        Need.ENGINE,
+        Need.EGRESS,
+        Need.TENANT_KEYS,
+        Need.TENANT_DATABASE,
+        Need.CANCEL_FLAGS,
+        Need.STATE,
+    },
     sizing=Sizing(memory_mb=1769, timeout_seconds=900),
 )
 def handler(event: dict[str, str], platform: Platform, deadline: Deadline) -> dict[str, str | int]:

@@ -16,6 +16,7 @@ BODIES: Mapping[str, Mapping[str, object]] = {
         "source": "export default async function main() { return 1; }",
     },
     "deploy_workflow": {"environment": "development"},
+    "test_workflow": {"source": "export default async function main(ctx) { return ctx.input; }"},
 }  # fmt: skip
 
 

@@ -39,6 +39,7 @@ RESOURCES: Mapping[str, tuple[str, str]] = {
     "execution_id": ("executions", "id"),
     "credential_id": ("connections", "id"),
     "trigger_id": ("triggers", "id"),
+    "secret_id": ("secrets", "id"),
     "flow_name": ("workflows", "slug"),
 }
 
@@ -173,7 +174,10 @@ def _create_key() -> str:
 
 
 def _create_tables() -> None:
-    for setting, partition_key in ((Setting.TRIGGER_TABLE, "trigger_id"), (Setting.MARKER_TABLE, "shard")):
+    for setting, partition_key in (
+        (Setting.TRIGGER_TABLE, "trigger_id"), (Setting.MARKER_TABLE, "shard"), (Setting.STATE_TABLE, "state_key"),
+        (Setting.CANCEL_FLAG_TABLE, "run"),
+    ):  # fmt: skip
         _client("dynamodb").create_table(
             TableName=SETTINGS[setting],
             KeySchema=[{"AttributeName": partition_key, "KeyType": "HASH"}],

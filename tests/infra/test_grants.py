@@ -15,17 +15,21 @@ TARGETS = GrantTargets(
     tenant_key="key",
     trigger_table="triggers",
     marker_table="markers",
+    state_table="state",
+    cancel_flag_table="cancel-flags",
     relay_queue="relay",
     raw_event_queue="raw",
     event_bus="bus",
     machines=("standard", "long"),
     instant_function="instant",
     database_logins={role: f"login/{role}" for role in Role},
+    provisioner_login="login/fastn_provisioner",
 )
 GRANTED: dict[Need, set[tuple[str, str]]] = {
     Need.DATABASE: {("rds-db:connect", "login/fastn_app")},
     Need.INGRESS_DATABASE: {("rds-db:connect", "login/fastn_ingress")},
     Need.RELAY_DATABASE: {("rds-db:connect", "login/fastn_relay")},
+    Need.TENANT_DATABASE: {("rds-db:connect", "login/fastn_provisioner")},
     Need.ENGINE: set(),
     Need.EGRESS: set(),
     Need.TENANT_KEYS: {("kms:GenerateDataKey", "key"), ("kms:Decrypt", "key")},
@@ -40,6 +44,8 @@ GRANTED: dict[Need, set[tuple[str, str]]] = {
         ("dynamodb:UpdateItem", "markers"),
         ("sqs:SendMessage", "relay"),
     },
+    Need.CANCEL_FLAGS: {("dynamodb:GetItem", "cancel-flags")},
+    Need.CANCEL_FLAGS_WRITE: {("dynamodb:PutItem", "cancel-flags")},
     Need.OUTBOX_MARKERS: {
         ("dynamodb:GetItem", "markers"),
         ("dynamodb:BatchGetItem", "markers"),
@@ -50,6 +56,7 @@ GRANTED: dict[Need, set[tuple[str, str]]] = {
     Need.EVENT_BUS: {("events:PutEvents", "bus")},
     Need.WORKFLOW_RUNS: {("states:StartExecution", "standard"), ("states:StartExecution", "long")},
     Need.INSTANT_RUNS: {("lambda:InvokeFunction", "instant")},
+    Need.STATE: {("dynamodb:GetItem", "state"), ("dynamodb:PutItem", "state"), ("dynamodb:DeleteItem", "state")},
 }
 RUNTIME_ACTIONS = {
     "logs:CreateLogStream",

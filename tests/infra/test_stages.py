@@ -15,13 +15,14 @@ LOCAL_PARAMETERS = {
     "DatabaseUrl": True,
     "IngressDatabaseUrl": True,
     "RelayDatabaseUrl": True,
+    "TenantDatabaseUrl": True,
     "EngineDirectory": False,
     "PublicUrl": False,
 }
 OUTPUTS_OF_STACK = {
     "Api": {"ApiId", "ApiUrl"},
     "Engine": {"StandardStateMachineArn", "LongStateMachineArn"},
-    "Storage": {"TriggerTableName", "MarkerTableName", "TenantKeyArn"},
+    "Storage": {"TriggerTableName", "MarkerTableName", "StateTableName", "TenantKeyArn"},
     "Messaging": {
         "EventBusName",
         "RelayQueueUrl",
@@ -101,7 +102,8 @@ def test_only_the_functions_reach_the_database(on_aws: Assembly) -> None:
 def test_tables_and_keys_outlive_their_stack_and_expire_what_is_old(on_aws: Assembly) -> None:
     tables = on_aws.resources("AWS::DynamoDB::Table")
 
-    assert {table.properties["KeySchema"][0]["AttributeName"] for table in tables} == {"trigger_id", "shard"}
+    keys = {table.properties["KeySchema"][0]["AttributeName"] for table in tables}
+    assert keys == {"trigger_id", "shard", "state_key", "run"}
     for table in tables:
         assert table.properties["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
         assert table.properties["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True

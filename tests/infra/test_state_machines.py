@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from fastn.workflows.models import Tier
+from fastn.workflows.rules import TIMEOUTS
 from infra_cdk.names import Machine
 from tests.infra.cloud_assembly import Assembly, texts_in
 
@@ -117,8 +119,11 @@ def test_the_two_machines_differ_in_their_time_limit_only() -> None:
 
     assert standard == long
     assert comments[0] != comments[1]
-    assert limits[0] > 15 * 60
-    assert limits[1] > 6 * 60 * 60
+    # Every attempt at its longest, and the longest wait before each but the first.
+    most_attempts, longest_wait_seconds = 20, 3600
+    for limit, tier in zip(limits, (Tier.STANDARD, Tier.LONG), strict=True):
+        longest_run_seconds = TIMEOUTS[tier].most_seconds
+        assert limit > most_attempts * longest_run_seconds + (most_attempts - 1) * longest_wait_seconds
 
 
 def test_a_machine_calls_the_functions_named_after_its_tasks(product_on_aws: Assembly) -> None:

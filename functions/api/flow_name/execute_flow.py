@@ -16,7 +16,9 @@ from fastn.platform.resources import Need
     "POST /api/v1/{flow_name}",
     permission=Permission.WORKFLOWS_EXECUTE,
     needs={
-        Need.DATABASE, Need.ENGINE, Need.EGRESS, Need.TENANT_KEYS, Need.WORKFLOW_RUNS, Need.INSTANT_RUNS,
+        Need.DATABASE, Need.ENGINE, Need.EGRESS, Need.TENANT_KEYS, Need.TENANT_DATABASE,
+        Need.STATE, Need.WORKFLOW_RUNS, Need.INSTANT_RUNS,
+        Need.CANCEL_FLAGS,
     },
     environment_bound=True,
     sizing=Sizing(memory_mb=1769),

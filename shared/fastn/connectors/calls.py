@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Protocol, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from fastn.connectors.exchanges import Exchange, redacted_exchange, secrets_of
@@ -17,7 +17,7 @@ from fastn.connectors.responses import AnsweredCall, failure_in, read_subject, r
 from fastn.connectors.selectors import Subject
 from fastn.errors import DatasourceError, RateLimited, Rejected, Unavailable, ValidationFailed
 from fastn.platform.clock import Clock
-from fastn.platform.egress import GuardedClient, OutboundLimits, OutboundRequest, OutboundResponse
+from fastn.platform.egress import OutboundLimits, OutboundRequest, OutboundResponse
 from fastn.platform.egress_errors import NotSent
 
 _FIRST_WAIT_SECONDS = 0.5
@@ -26,6 +26,14 @@ _DEFAULT_MAX_ITEMS = 100
 _MAX_MAX_ITEMS = 10_000
 _MAX_PAGES = 100
 _MAX_CURSOR_CHARACTERS = 4096
+
+
+class HttpSender(Protocol):
+    """What requests go out through: the guarded client, or something around it."""
+
+    def send(self, request: OutboundRequest) -> OutboundResponse:
+        """As `GuardedClient.send`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,7 @@ class ActionFailure:
 
 def perform_action(
     call: ActionCall,
-    http: GuardedClient,
+    http: HttpSender,
     *,
     clock: Clock,
     sleep: Callable[[float], None] = time.sleep,
@@ -89,7 +97,7 @@ def perform_action(
 
 def try_action(
     call: ActionCall,
-    http: GuardedClient,
+    http: HttpSender,
     *,
     clock: Clock,
     sleep: Callable[[float], None] = time.sleep,
@@ -110,7 +118,7 @@ class _Performance:
     def __init__(
         self,
         call: ActionCall,
-        http: GuardedClient,
+        http: HttpSender,
         clock: Clock,
         sleep: Callable[[float], None],
         jitter: Callable[[], float],

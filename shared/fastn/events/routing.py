@@ -93,5 +93,6 @@ class Router:
                 random_seed=self._random_bytes(RANDOM_SEED_BYTES),
                 trace_id=event.trace_id,
                 created_at=now,
+                retry=runnable.retry,
             ),
         )

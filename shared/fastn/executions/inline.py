@@ -136,6 +136,8 @@ class FlowExecutor:
             trace_id=trace_id,
             created_at=now,
             is_begun=runnable.tier is Tier.INSTANT,
+            # Who waits for an answer is told of the failure, and decides for himself.
+            retry=None if runnable.tier is Tier.INSTANT else runnable.retry,
         )
 
 
@@ -144,6 +146,7 @@ def _begun(reference: RunReference, execution: NewExecution, runnable: RunnableW
         reference=reference,
         status=ExecutionStatus.RUNNING,
         environment=execution.environment,
+        workflow_id=execution.workflow_id,
         tier=execution.tier,
         timeout_seconds=execution.timeout_seconds,
         language=str(runnable.language),

@@ -1,6 +1,7 @@
 """Launching runs: Standard and Long as Step Functions executions, Instant by an asynchronous invocation."""
 
 import json
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from fastn.executions.models import RunReference
@@ -13,16 +14,16 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
 
+MACHINE_OF_TIER = MappingProxyType(
+    {Tier.STANDARD: Setting.STANDARD_STATE_MACHINE_ARN, Tier.LONG: Setting.LONG_STATE_MACHINE_ARN}
+)
+
+
 class Launcher:
     """Starts what has been committed. Never waits for a run."""
 
     def __init__(self, platform: Platform) -> None:
-        """Needs WORKFLOW_RUNS and INSTANT_RUNS."""
-        self._machines = {
-            Tier.STANDARD: platform.settings[Setting.STANDARD_STATE_MACHINE_ARN],
-            Tier.LONG: platform.settings[Setting.LONG_STATE_MACHINE_ARN],
-        }
-        self._instant_function = platform.settings[Setting.INSTANT_FUNCTION_NAME]
+        """Needs WORKFLOW_RUNS for Standard and Long runs, INSTANT_RUNS for Instant ones."""
         self._platform = platform
 
     def launch(self, reference: RunReference, tier: Tier) -> None:
@@ -38,7 +39,7 @@ class Launcher:
         machines: SFNClient = self._platform.client(Need.WORKFLOW_RUNS)
         try:
             machines.start_execution(
-                stateMachineArn=self._machines[tier],
+                stateMachineArn=self._platform.settings[MACHINE_OF_TIER[tier]],
                 name=f"{reference.execution_id}-{reference.launch}",
                 input=json.dumps(reference.as_text()),
             )
@@ -48,5 +49,7 @@ class Launcher:
     def _invoke(self, reference: RunReference) -> None:
         functions: LambdaClient = self._platform.client(Need.INSTANT_RUNS)
         functions.invoke(
-            FunctionName=self._instant_function, InvocationType="Event", Payload=json.dumps(reference.as_text())
+            FunctionName=self._platform.settings[Setting.INSTANT_FUNCTION_NAME],
+            InvocationType="Event",
+            Payload=json.dumps(reference.as_text()),
         )

@@ -4,13 +4,14 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from fastn.platform.ids import ExecutionId
 from fastn.platform.scope import Scope
 from fastn.platform.wire import Instant, PageRequest, WireModel
-from fastn.workflows.models import Tier
+from fastn.workflows.models import RetryPolicy, Tier
 
 
 class ExecutionStatus(StrEnum):
@@ -54,6 +55,14 @@ class RunReference:
         return cls(Scope.from_text(text), ExecutionId(uuid.UUID(text["executionId"])), int(text["launch"]))
 
 
+@dataclass(frozen=True, slots=True)
+class ProgramTimes:
+    """What the program's clock showed where its journal begins, for a run that takes over another one's journal."""
+
+    created_at: datetime
+    started_at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewExecution:
     """A run about to be created: what it pins and what it starts from (both as JSON text)."""
@@ -75,6 +84,9 @@ class NewExecution:
     created_at: datetime
     is_begun: bool = False
     """True if whoever creates it runs it at once."""
+    retry: RetryPolicy | None = None
+    rerun_of: uuid.UUID | None = None
+    program_began: ProgramTimes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +96,7 @@ class RunnableExecution:
     reference: RunReference
     status: ExecutionStatus
     environment: str
+    workflow_id: uuid.UUID
     tier: Tier
     timeout_seconds: int
     language: str
@@ -96,6 +109,20 @@ class RunnableExecution:
     started_at: datetime | None
     is_first_launch: bool
     """Whether nobody had begun it before: then it has no journal."""
+    attempt: int = 1
+    retry: RetryPolicy | None = None
+    attempts_json: str = "[]"
+    """The failed attempts before this one, as a JSON list."""
+    next_attempt_at: datetime | None = None
+    """Before that instant this attempt is not begun."""
+    program_began: ProgramTimes | None = None
+
+    @property
+    def began_at(self) -> datetime:
+        """What the program's clock shows before anything has happened to it."""
+        if self.program_began is not None:
+            return self.program_began.started_at
+        return self.started_at or self.created_at
 
     @property
     def deadline(self) -> datetime:
@@ -120,6 +147,9 @@ class RecordedStep:
     exchange_json: str | None
     started_at: datetime
     duration_ms: float
+    attempt: int = 1
+    receipt_of_attempt: int | None = None
+    """The attempt that did this write; this one was given its receipt. None if it was performed here."""
 
     @property
     def ended_at(self) -> datetime:
@@ -176,6 +206,7 @@ class ExecutionSummary(WireModel):
 class StepView(WireModel):
     """One host call of a run: what went in, what came out, how long it took."""
 
+    attempt: int
     sequence: int
     operation: str
     status: StepStatus
@@ -185,6 +216,21 @@ class StepView(WireModel):
     exchange: JsonValue
     started_at: Instant
     duration_ms: float
+    receipt_of_attempt: Annotated[
+        int | None,
+        Field(description="Set if an earlier attempt (0: the execution this one repeats) had done this write."),
+    ] = None
+
+
+class AttemptView(WireModel):
+    """An attempt that failed and was followed by another."""
+
+    attempt: int
+    status: ExecutionStatus
+    error: JsonValue
+    console: JsonValue
+    started_at: Instant
+    finished_at: Instant
 
 
 class ExecutionView(ExecutionSummary):
@@ -194,4 +240,8 @@ class ExecutionView(ExecutionSummary):
     output: JsonValue
     error: JsonValue
     console: JsonValue
+    attempt: Annotated[int, Field(description="Counts from 1.")]
+    attempts: Annotated[list[AttemptView], Field(description="The failed attempts before the present one.")]
+    next_attempt_at: Annotated[Instant | None, Field(description="While a failed run waits to be tried again.")]
+    rerun_of: Annotated[uuid.UUID | None, Field(description="The execution that this one repeats.")]
     steps: list[StepView]

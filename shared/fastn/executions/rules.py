@@ -2,14 +2,24 @@
 
 import hashlib
 import json
+from collections import deque
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any, cast
 
+from pydantic import JsonValue
+
+from fastn.access.models import KeyMode
 from fastn.engine.models import EngineFault, ScriptError, Settled
-from fastn.errors import DatasourceError, FastnError, TimedOut
-from fastn.executions.errors import FlowFailed, ReplayDiverged
+from fastn.errors import DatasourceError, FastnError, Forbidden, TimedOut
+from fastn.executions.errors import ExecutionCancelled, FlowFailed, ReplayDiverged
 from fastn.executions.models import ExecutionStatus, RecordedStep
+from fastn.tenants.models import PRODUCTION
+from fastn.workflows.models import RetryPolicy
+from fastn.workflows.rules import retry_delay_ms
 
 ERROR_TEXT_LIMIT = 8_000
+TIMER_OPERATIONS = frozenset(("timer", "sleep"))
 
 
 def hash_arguments(arguments_json: str) -> bytes:
@@ -31,6 +41,57 @@ def replayed(step: RecordedStep, operation: str, arguments_sha256: bytes) -> Set
         return Settled.ok(step.result_json or "null")
     error = json.loads(step.error_json)
     return Settled.error(error["name"], error["message"], json.dumps(error.get("details")))
+
+
+Receipts = dict[tuple[str, bytes], deque[RecordedStep]]
+"""The results of calls that earlier attempts completed, by operation and argument hash, in their order."""
+
+
+def receipts_of(earlier: Iterable[RecordedStep]) -> Receipts:
+    """What the steps of earlier attempts, in order, leave for a later one: the n-th equal call takes the n-th of them.
+
+    Calls are counted among those that succeeded: of a call that failed and was made again in the same
+    attempt, the second one's result is the receipt, and it is not carried out a third time. A step that
+    was itself a receipt is not counted again.
+    """
+    receipts: Receipts = {}
+    for step in earlier:
+        if step.error_json is None and step.receipt_of_attempt is None and step.operation not in TIMER_OPERATIONS:
+            receipts.setdefault((step.operation, step.arguments_sha256), deque()).append(step)
+    return receipts
+
+
+def retry_delay(policy: RetryPolicy | None, failed_attempts: int, error: ScriptError | None) -> timedelta | None:
+    """How long to wait before a failed run is attempted again; None if it is not.
+
+    A program that does not compile fails the same way each time.
+    """
+    if policy is None or error is None or error.fault is EngineFault.PROGRAM_INVALID:
+        return None
+    milliseconds = retry_delay_ms(policy, failed_attempts)
+    return None if milliseconds is None else timedelta(milliseconds=milliseconds)
+
+
+def failed_step(steps: Sequence[RecordedStep], error_json: str | None) -> RecordedStep | None:
+    """The last of these steps that failed with the error the run failed with; None if it failed by itself."""
+    error = cast("dict[str, Any]", json.loads(error_json or "{}"))
+    for step in reversed(steps):
+        if step.error_json is not None:
+            failure = json.loads(step.error_json)
+            if (failure["name"], failure["message"][:ERROR_TEXT_LIMIT]) == (error.get("name"), error.get("message")):
+                return step
+    return None
+
+
+def check_reachable(environment: str, mode: KeyMode) -> None:
+    """Raises Forbidden for a Test key and a run of production."""
+    if environment == PRODUCTION and mode is KeyMode.TEST:
+        raise Forbidden("A Test key cannot reach production.")
+
+
+def parsed(json_text: str) -> JsonValue:
+    """The value of this JSON text."""
+    return cast("JsonValue", json.loads(json_text))
 
 
 def recorded_error(error: FastnError | None) -> str | None:
@@ -81,6 +142,8 @@ def error_for_caller(execution_id: str, status: ExecutionStatus, error_json: str
     error = cast("dict[str, Any]", json.loads(error_json or "{}"))
     if status is ExecutionStatus.TIMED_OUT:
         return TimedOut("The run exceeded its maximum time.", details={"executionId": execution_id})
+    if status is ExecutionStatus.CANCELLED:
+        return ExecutionCancelled("The run was cancelled.", details={"executionId": execution_id})
     details = error.get("details")
     if isinstance(details, dict) and cast("dict[str, Any]", details).get("code") == DatasourceError.code:
         told = cast("dict[str, Any]", details)

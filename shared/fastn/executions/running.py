@@ -7,10 +7,10 @@ same idempotency key.
 """
 
 import json
-import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol, cast
 
@@ -32,17 +32,21 @@ from fastn.engine.models import (
 from fastn.engine.runs import JavaScriptEngine, Run
 from fastn.errors import FastnError, InternalError
 from fastn.executions import rules, store
+from fastn.executions.cancellation import unwatched
+from fastn.executions.errors import RunCannotResume
 from fastn.executions.models import (
+    ExecutionStatus,
     Outcome,
     RecordedStep,
     RunnableExecution,
     RunReference,
     Yielded,
 )
+from fastn.executions.recording import Journal, Recorder, Scratchpad
+from fastn.executions.stopping import RunStopped, StopSignal
 from fastn.platform.clock import Clock
 from fastn.platform.database import Database
 
-TIMER_OPERATIONS = frozenset(("timer", "sleep"))
 PROGRAM_CACHE_SIZE = 200
 GRACE_SECONDS = 2.0
 """How long a call that is under way when the turn should end may take to answer."""
@@ -57,6 +61,8 @@ class PerformedCall:
     result_json: str = "null"
     error: FastnError | None = None
     exchange_json: str | None = None
+    is_reference: bool = False
+    """Whether the result only says where the answer is kept: recorded as it is, and `restored` for the program."""
 
 
 class Host(Protocol):
@@ -64,6 +70,14 @@ class Host(Protocol):
 
     def perform(self, operation: str, arguments_json: str, idempotency_key: str) -> PerformedCall:
         """The call's answer, or the vendor's failure. Raises FastnError if the call could not be made at all."""
+        ...
+
+    def restored(self, operation: str, recorded_json: str) -> str:
+        """What the program is told for a result as it was recorded. Raises RunCannotResume if that is gone."""
+        ...
+
+    def is_write(self, operation: str, arguments_json: str) -> bool:
+        """Whether the call changes something: a later attempt is given its receipt instead of making it again."""
         ...
 
     def masked(self, text: str) -> str:
@@ -78,8 +92,19 @@ class Host(Protocol):
 class HostFactory(Protocol):
     """Makes the host of one run."""
 
-    def __call__(self, execution: RunnableExecution, until: datetime) -> Host:
-        """A host that acts for this execution's tenant and environment; no call of it goes on after `until`."""
+    def __call__(self, execution: RunnableExecution, until: datetime, stop: StopSignal) -> Host:
+        """A host that acts for this execution's tenant and environment.
+
+        No call of it goes on after `until`, and each raises RunStopped as soon as the run is stopped.
+        """
+        ...
+
+
+class RunWatch(Protocol):
+    """Watches whether a run is cancelled."""
+
+    def __call__(self, reference: RunReference) -> AbstractContextManager[StopSignal]:
+        """The signal that stops this run, for as long as the block runs."""
         ...
 
 
@@ -94,7 +119,9 @@ class Runner:
     engine: JavaScriptEngine
     hosts: HostFactory
     clock: Clock
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] | None = None
+    """Instead of really sleeping; None for production."""
+    watch: RunWatch = unwatched
     _programs: dict[bytes, Program] = field(default_factory=dict[bytes, Program])
 
     def run(self, reference: RunReference, *, yield_at: datetime | None = None) -> RunEnd | None:
@@ -107,25 +134,50 @@ class Runner:
             execution = store.begin_run(session, reference, self.clock.now())
             if execution is None:
                 return None
-            journal = {} if execution.is_first_launch else store.load_journal(session, reference)
+            steps = [] if execution.is_first_launch else store.load_steps(session, reference)
         if execution.status.is_final:
             return Outcome(
                 status=execution.status, output_json=None, error_json=None, console_json="[]",
                 finished_at=self.clock.now(),
             )  # fmt: skip
-        return self._drive(execution, journal, yield_at)
+        if execution.next_attempt_at is not None and execution.next_attempt_at > self.clock.now():
+            return Yielded(execution.next_attempt_at)
+        return self._drive(execution, Journal(self.database, execution), steps, yield_at)
 
     def run_begun(self, execution: RunnableExecution, *, yield_at: datetime) -> RunEnd:
         """The same for a run that its creator stored as begun, in this process and just now."""
-        return self._drive(execution, {}, yield_at)
+        return self._drive(execution, Journal(self.database, execution), (), yield_at)
+
+    def try_out(self, execution: RunnableExecution) -> tuple[Outcome, list[RecordedStep]]:
+        """Runs to the end without storing anything: how it ended, and its steps."""
+        scratchpad = Scratchpad()
+        end = self._drive(execution, scratchpad, (), None)
+        assert isinstance(end, Outcome)
+        return end, scratchpad.steps
 
     def _drive(
-        self, execution: RunnableExecution, journal: dict[int, RecordedStep], yield_at: datetime | None
+        self,
+        execution: RunnableExecution,
+        recorder: Recorder,
+        recorded: Sequence[RecordedStep],
+        yield_at: datetime | None,
     ) -> RunEnd:
         until = execution.deadline
         if yield_at is not None:
             until = min(until, yield_at + timedelta(seconds=GRACE_SECONDS))
-        return _Drive(self, execution, journal, self.hosts(execution, until), yield_at).to_the_end()
+        journal = {step.sequence: step for step in recorded if step.attempt == execution.attempt}
+        receipts = rules.receipts_of(step for step in recorded if step.attempt < execution.attempt)
+        with self.watch(execution.reference) as stop:
+            host = self.hosts(execution, until, stop)
+            drive = _Drive(self, execution, recorder, journal, receipts, stop, host, yield_at)
+            try:
+                return drive.to_the_end()
+            except RunStopped:
+                # The canceller recorded it; what this process still knew of it is dropped.
+                return Outcome(
+                    status=ExecutionStatus.CANCELLED, output_json=None, error_json=None, console_json="[]",
+                    finished_at=self.clock.now(),
+                )  # fmt: skip
 
     def program_of(self, execution: RunnableExecution) -> Program:
         """The compiled program, remembered by its hash. Raises ProgramInvalid."""
@@ -157,7 +209,10 @@ class _Drive:
 
     runner: Runner
     execution: RunnableExecution
+    recorder: Recorder
     journal: dict[int, RecordedStep]
+    receipts: rules.Receipts
+    stop: StopSignal
     host: Host
     yield_at: datetime | None
     _unwritten: list[RecordedStep] = field(default_factory=list[RecordedStep])
@@ -174,7 +229,9 @@ class _Drive:
             return self._finish(Failed(ScriptError(EngineFault.PROGRAM_INVALID, "ProgramInvalid", error.message)), [])
         run = self.runner.engine.start(program, self._input(), self._limits())
         try:
-            end = self._advance_until_over(run)
+            with self.stop.interrupting(run.interrupt):
+                end = self._advance_until_over(run)
+            self.stop.check()
             if isinstance(end, Yielded):
                 self._write()
                 return end
@@ -190,6 +247,7 @@ class _Drive:
         while True:
             run.set_now(self._now_ms())
             state = run.advance()
+            self.stop.check()
             if not isinstance(state, Waiting):
                 return state
             for call in state.calls:
@@ -197,8 +255,8 @@ class _Drive:
                     return self._time_limit()
                 try:
                     settled = self._settled_now(call)
-                except _CutOff:
-                    return Yielded(self.runner.clock.now())
+                except (_CutOff, RunCannotResume) as error:
+                    return self._broken_off(error)
                 if self._time_is_up():
                     return self._time_limit()
                 if settled is not None:
@@ -213,22 +271,52 @@ class _Drive:
                 if over is not None:
                     return over
 
+    def _broken_off(self, cause: _CutOff | RunCannotResume) -> Failed | Yielded:
+        if isinstance(cause, RunCannotResume):
+            return Failed(ScriptError(EngineFault.SCRIPT_ERROR, type(cause).__name__, cause.message))
+        return Yielded(self.runner.clock.now())
+
     def _settled_now(self, call: HostCall) -> Settled | None:
         """The call's outcome, from the journal or by performing it; None for a timer that is still to fire."""
         arguments_sha256 = rules.hash_arguments(call.arguments)
         recorded = self.journal.get(call.call_id)
-        if call.operation in TIMER_OPERATIONS:
+        if call.operation in rules.TIMER_OPERATIONS:
             self._timers.append(self._timer(call, recorded))
             return None
         if recorded is not None:
             self._occurrences[call.operation, arguments_sha256] += 1
+            if recorded.receipt_of_attempt is not None:
+                self._take_receipt(call, arguments_sha256)
             return self._outcome_of(recorded, call)
+        receipt = self._take_receipt(call, arguments_sha256)
+        if receipt is not None:
+            self._occurrences[call.operation, arguments_sha256] += 1
+            step = self._received(call, receipt)
+            self._unwritten.append(step)
+            return self._outcome_of(step, call)
         return self._outcome_of(self._perform(call, arguments_sha256), call)
+
+    def _take_receipt(self, call: HostCall, arguments_sha256: bytes) -> RecordedStep | None:
+        receipts = self.receipts.get((call.operation, arguments_sha256))
+        return receipts.popleft() if receipts and self.host.is_write(call.operation, call.arguments) else None
+
+    def _received(self, call: HostCall, receipt: RecordedStep) -> RecordedStep:
+        return replace(
+            receipt,
+            sequence=call.call_id,
+            exchange_json=None,
+            started_at=self.runner.clock.now(),
+            duration_ms=0.0,
+            attempt=self.execution.attempt,
+            receipt_of_attempt=receipt.attempt,
+        )
 
     def _outcome_of(self, step: RecordedStep, call: HostCall) -> Settled:
         # One way for what was just recorded and for what is replayed, so that a replay is told the very same.
         settled = rules.replayed(step, call.operation, rules.hash_arguments(call.arguments))
         self._settled_at = step.ended_at
+        if settled.value is not None:
+            return Settled.ok(self.host.restored(step.operation, settled.value))
         if settled.failure is not None and settled.failure.details is not None:
             failure = settled.failure
             self._failures[failure.name, failure.message] = json.loads(settled.failure.details)
@@ -259,14 +347,19 @@ class _Drive:
             operation=call.operation,
             arguments_sha256=arguments_sha256,
             arguments_json=self.host.masked_json(call.arguments),
-            result_json=self.host.masked_json(performed.result_json) if error_json is None else None,
+            result_json=self._recorded_result(performed) if error_json is None else None,
             error_json=self.host.masked_json(error_json) if error_json is not None else None,
             exchange_json=performed.exchange_json,
             started_at=started_at,
             duration_ms=round((clock.monotonic_seconds() - started) * 1000, 3),
+            attempt=self.execution.attempt,
         )
         self._unwritten.append(step)
         return step
+
+    def _recorded_result(self, performed: PerformedCall) -> str:
+        # A reference holds no secret, and must be found again even where a secret's value looks like a part of it.
+        return performed.result_json if performed.is_reference else self.host.masked_json(performed.result_json)
 
     def _await_timer(self, run: Run) -> Completed | Failed | Yielded | None:
         # A timer the program cleared meanwhile is nobody's to wait for.
@@ -285,7 +378,8 @@ class _Drive:
             return Yielded(limit)
         if limit > now:
             self._write()
-            self.runner.sleep((limit - now).total_seconds())
+            (self.runner.sleep or self.stop.sleep)((limit - now).total_seconds())
+            self.stop.check()
         if self._time_is_up():
             return self._time_limit()
         fired = self._fired(timer)
@@ -304,7 +398,7 @@ class _Drive:
         # sleeps for what is left, not all over again.
         arguments = cast("dict[str, Any]", json.loads(call.arguments))
         milliseconds = max(0.0, float(arguments.get("ms") or 0))
-        began_at = self._settled_at or self.execution.started_at or self.execution.created_at
+        began_at = self._settled_at or self.execution.began_at
         return _Timer(call, began_at, began_at + timedelta(milliseconds=milliseconds), fired)
 
     def _fired(self, timer: _Timer) -> RecordedStep:
@@ -318,11 +412,11 @@ class _Drive:
             exchange_json=None,
             started_at=timer.began_at,
             duration_ms=(self.runner.clock.now() - timer.began_at).total_seconds() * 1000,
+            attempt=self.execution.attempt,
         )
 
-    def _finish(self, end: Completed | Failed, console: list[dict[str, object]]) -> Outcome:
+    def _finish(self, end: Completed | Failed, console: list[dict[str, object]]) -> RunEnd:
         error = end.error if isinstance(end, Failed) else None
-        reference = self.execution.reference
         outcome = Outcome(
             status=rules.final_status(error),
             output_json=self.host.masked_json(end.value) if isinstance(end, Completed) else None,
@@ -330,11 +424,13 @@ class _Drive:
             console_json=json.dumps(console, ensure_ascii=False),
             finished_at=self.runner.clock.now(),
         )
-        with self.runner.database.transaction(reference.scope) as session:
-            if self._unwritten:
-                store.insert_steps(session, reference, self._unwritten)
-            store.finish_run(session, reference, outcome)
-        return outcome
+        delay = rules.retry_delay(self.execution.retry, self.execution.attempt, error)
+        if delay is None:
+            self.recorder.finish(self._unwritten, outcome)
+            return outcome
+        due_at = outcome.finished_at + delay
+        self.recorder.fail_attempt(self._unwritten, outcome, due_at)
+        return Yielded(due_at)
 
     def _described(self, error: ScriptError) -> str:
         # A call's failure that nobody caught: the engine tells its name and message, the journal the rest.
@@ -343,16 +439,16 @@ class _Drive:
 
     def _write(self) -> None:
         if self._unwritten:
-            with self.runner.database.transaction(self.execution.reference.scope) as session:
-                store.insert_steps(session, self.execution.reference, self._unwritten)
+            self.recorder.keep(self._unwritten)
             self._unwritten.clear()
 
     def _input(self) -> RunInput:
         execution = self.execution
+        began = execution.program_began
         return RunInput(
             input=JsonText(execution.input_json),
             headers=json.loads(execution.headers_json),
-            started_at_ms=int(execution.created_at.timestamp() * 1000),
+            started_at_ms=int((began.created_at if began else execution.created_at).timestamp() * 1000),
             random_seed=execution.random_seed,
         )
 
@@ -374,5 +470,5 @@ class _Drive:
     def _now_ms(self) -> int:
         # The program's clock stands at the last thing that happened to it, not at the machine's time: that
         # is all a replay can know, and a Date.now() that ran on would make it diverge.
-        now = self._settled_at or self.execution.started_at or self.execution.created_at
+        now = self._settled_at or self.execution.began_at
         return int(now.timestamp() * 1000)

@@ -3,8 +3,8 @@
 import json
 import os
 import secrets
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +12,7 @@ from typing import Any, cast
 import boto3
 
 from fastn.access.store import list_spaces_with_keys
+from fastn.databases.provisioning import prepare_server, provisioner_url
 from fastn.events.store import requeue_unrouted
 from fastn.executions.launching import Launcher
 from fastn.executions.store import relaunch_unfinished
@@ -114,6 +115,7 @@ class Installation:
         urls = urls_for_roles(database.owner_url, self._role_passwords())
         return {
             **{PARAMETER_OF_ROLE[role]: url for role, url in urls.items()},
+            "TenantDatabaseUrl": provisioner_url(database.owner_url, self._provisioner_password()),
             "EngineDirectory": str(self.checkout / "build" / "engine"),
             "PublicUrl": api_url,
         }
@@ -121,16 +123,25 @@ class Installation:
     def _migrate(self, database: PostgresEndpoint) -> None:
         provision_roles(database.owner_url, self._role_passwords())
         migrate(database.owner_url)
+        prepare_server(database.owner_url, self._provisioner_password())
 
     def _reconcile(self, endpoints: Endpoints) -> None:
         """Restores what the emulator kept in memory: projections, events on the bus, unfinished runs."""
-        use_emulator(endpoints)
-        with closing(self.platform(endpoints)) as platform:
+        with pointed_at_emulator(endpoints), closing(self.platform(endpoints)) as platform:
             for owner in _every_tenant(platform):
                 _restore(platform, owner)
             platform.client(Need.OUTBOX_ANNOUNCE).send_message(
                 QueueUrl=platform.settings[Setting.RELAY_QUEUE_URL], MessageBody=json.dumps({"reason": "restarted"})
             )
+
+    def _provisioner_password(self) -> str:
+        file = self.state / "provisioner-password"
+        if not file.exists():
+            self.state.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+                opened.write(secrets.token_urlsafe(24))
+        return file.read_text("utf-8")
 
     def _role_passwords(self) -> dict[Role, str]:
         if not self._passwords:
@@ -177,12 +188,26 @@ def emulator_client(service: str, aws_endpoint_url: str) -> Any:  # boto3's clie
     )
 
 
-def use_emulator(endpoints: Endpoints) -> None:
-    """Points this process's own AWS clients (PynamoDB finds its endpoint in the environment) at the emulator."""
-    os.environ.update(
-        AWS_ENDPOINT_URL=endpoints.aws_endpoint_url,
-        AWS_DEFAULT_REGION=EMULATOR_REGION,
-        AWS_REGION=EMULATOR_REGION,
-        AWS_ACCESS_KEY_ID="local",
-        AWS_SECRET_ACCESS_KEY="local",  # noqa: S106  # the emulator takes any
-    )
+@contextmanager
+def pointed_at_emulator(endpoints: Endpoints) -> Generator[None]:
+    """Has this process's own AWS clients find the emulator while the block runs.
+
+    PynamoDB looks for its endpoint in the environment; afterwards the environment is what it was.
+    """
+    wanted = {
+        "AWS_ENDPOINT_URL": endpoints.aws_endpoint_url,
+        "AWS_DEFAULT_REGION": EMULATOR_REGION,
+        "AWS_REGION": EMULATOR_REGION,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

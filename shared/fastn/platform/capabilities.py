@@ -95,6 +95,11 @@ class Platform:
         """The outbox, as fastn_relay."""
         return self._database(Need.RELAY_DATABASE, Setting.RELAY_DATABASE_URL)
 
+    @property
+    def tenant_database(self) -> Database:
+        """The database of the tenants' own schemas, as the provisioner that makes them."""
+        return self._database(Need.TENANT_DATABASE, Setting.TENANT_DATABASE_URL)
+
     def client(self, need: Need) -> Any:  # as ClientFactory
         """The AWS client this need speaks through. Raises UndeclaredNeed if it was not declared."""
         self.require(need)

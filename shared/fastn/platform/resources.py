@@ -19,6 +19,8 @@ class Need(StrEnum):
     """Recognising an API key before its owner is known. Every endpoint with a permission has it."""
     RELAY_DATABASE = auto()
     """The outbox of every customer, and no other table."""
+    TENANT_DATABASE = auto()
+    """The customers' own databases (fastn.db), which the provisioner makes."""
     ENGINE = auto()
     """The JavaScript engine's layer."""
     EGRESS = auto()
@@ -43,6 +45,13 @@ class Need(StrEnum):
     """Starting the state machine of a Standard or Long run."""
     INSTANT_RUNS = auto()
     """Handing an Instant run to its executor, without waiting for it."""
+    CANCEL_FLAGS = auto()
+    """Asking whether a run was cancelled (DynamoDB)."""
+    CANCEL_FLAGS_WRITE = auto()
+    """Telling the executor of a run that it was cancelled (DynamoDB)."""
+
+    STATE = auto()
+    """Reading and writing workflow state (DynamoDB)."""
 
 
 class Setting(StrEnum):
@@ -53,6 +62,7 @@ class Setting(StrEnum):
     DATABASE_URL = "FASTN_DATABASE_URL"
     INGRESS_DATABASE_URL = "FASTN_INGRESS_DATABASE_URL"
     RELAY_DATABASE_URL = "FASTN_RELAY_DATABASE_URL"
+    TENANT_DATABASE_URL = "FASTN_TENANT_DATABASE_URL"
     ENGINE_DIRECTORY = "FASTN_ENGINE_DIRECTORY"
     TENANT_KEY_ARN = "FASTN_TENANT_KEY_ARN"
     TRIGGER_TABLE = "FASTN_TRIGGER_TABLE"
@@ -63,6 +73,9 @@ class Setting(StrEnum):
     STANDARD_STATE_MACHINE_ARN = "FASTN_STANDARD_STATE_MACHINE_ARN"
     LONG_STATE_MACHINE_ARN = "FASTN_LONG_STATE_MACHINE_ARN"
     INSTANT_FUNCTION_NAME = "FASTN_INSTANT_FUNCTION_NAME"
+    CANCEL_FLAG_TABLE = "FASTN_CANCEL_FLAG_TABLE"
+
+    STATE_TABLE = "FASTN_STATE_TABLE"
 
 
 class Queue(StrEnum):
@@ -85,6 +98,7 @@ SETTINGS_OF_NEED: Mapping[Need, tuple[Setting, ...]] = MappingProxyType(
         Need.DATABASE: (Setting.DATABASE_URL,),
         Need.INGRESS_DATABASE: (Setting.INGRESS_DATABASE_URL,),
         Need.RELAY_DATABASE: (Setting.RELAY_DATABASE_URL,),
+        Need.TENANT_DATABASE: (Setting.TENANT_DATABASE_URL,),
         Need.ENGINE: (Setting.ENGINE_DIRECTORY,),
         Need.EGRESS: (),
         Need.TENANT_KEYS: (Setting.TENANT_KEY_ARN,),
@@ -97,6 +111,9 @@ SETTINGS_OF_NEED: Mapping[Need, tuple[Setting, ...]] = MappingProxyType(
         Need.EVENT_BUS: (Setting.EVENT_BUS_NAME,),
         Need.WORKFLOW_RUNS: (Setting.STANDARD_STATE_MACHINE_ARN, Setting.LONG_STATE_MACHINE_ARN),
         Need.INSTANT_RUNS: (Setting.INSTANT_FUNCTION_NAME,),
+        Need.STATE: (Setting.STATE_TABLE,),
+        Need.CANCEL_FLAGS: (Setting.CANCEL_FLAG_TABLE,),
+        Need.CANCEL_FLAGS_WRITE: (Setting.CANCEL_FLAG_TABLE,),
     }
 )
 

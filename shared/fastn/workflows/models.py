@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, JsonValue, StringConstraints
+from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from fastn.access.models import Principal
 from fastn.engine.languages import Language
+from fastn.flows.models import FlowDefinition
 from fastn.platform.ids import TenantId, WorkflowId
 from fastn.platform.wire import STORABLE, Instant, PageRequest, StorableObject, WireModel
 
@@ -35,6 +36,30 @@ class WorkflowStatus(StrEnum):
     INACTIVE = "inactive"
 
 
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a failed run is attempted again; `max_attempts` counts the first."""
+
+    max_attempts: int = 3
+    initial_interval_ms: int = 5_000
+    backoff_coefficient: float = 2.0
+    max_interval_ms: int = 60_000
+
+    def as_stored(self) -> dict[str, float]:
+        """The policy as a jsonb column keeps it."""
+        return {
+            "max_attempts": self.max_attempts,
+            "initial_interval_ms": self.initial_interval_ms,
+            "backoff_coefficient": self.backoff_coefficient,
+            "max_interval_ms": self.max_interval_ms,
+        }
+
+    @classmethod
+    def from_stored(cls, stored: Mapping[str, Any] | None) -> "RetryPolicy | None":  # jsonb, as as_stored wrote it
+        """The policy that `as_stored` told; None for null."""
+        return None if stored is None else cls(**stored)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
     """What a save stores: the code and configuration being edited."""
@@ -46,6 +71,7 @@ class Draft:
     source: str
     tier: Tier
     timeout_seconds: int
+    retry: RetryPolicy | None
     request_schema: Mapping[str, JsonValue] | None
     is_active: bool
 
@@ -91,6 +117,7 @@ class WorkflowVersion:
     source_sha256: bytes
     tier: Tier
     timeout_seconds: int
+    retry: RetryPolicy | None
     request_schema: Mapping[str, JsonValue] | None
     published_at: datetime
     published_by: str
@@ -127,6 +154,7 @@ class RunnableWorkflow:
     tier: Tier
     timeout_seconds: int
     request_schema: Mapping[str, JsonValue] | None
+    retry: RetryPolicy | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +205,40 @@ EnvironmentName = Annotated[
 ]
 
 
+class RetryPolicyModel(WireModel):
+    """How often and how soon a failed or timed-out run is attempted again, from the top.
+
+    A write that an earlier attempt completed is not sent again: it returns what it returned then.
+    """
+
+    max_attempts: Annotated[int, Field(ge=1, le=20, description="Attempts in all, the first included.")] = 3
+    initial_interval_ms: Annotated[int, Field(ge=1, le=3_600_000, description="The wait before the first retry.")] = (
+        5_000
+    )
+    backoff_coefficient: Annotated[
+        float, Field(ge=1, le=10, allow_inf_nan=False, description="What each wait is multiplied by for the next.")
+    ] = 2.0
+    max_interval_ms: Annotated[int, Field(ge=1, le=3_600_000, description="No wait is longer.")] = 60_000
+
+    @model_validator(mode="after")
+    def _intervals_are_ordered(self) -> "RetryPolicyModel":
+        if self.max_interval_ms < self.initial_interval_ms:
+            raise ValueError("maxIntervalMs must not be less than initialIntervalMs")
+        return self
+
+
+RetryMember = Annotated[
+    RetryPolicyModel | None,
+    Field(
+        description="Absent or null: a failed run is final. Not for an Instant run whose caller waits for its answer."
+    ),
+]
+
+FlowMember = Annotated[
+    FlowDefinition | None, Field(description="A step flow instead of code; it is compiled, and its code is the source.")
+]
+
+
 class CreateWorkflow(WireModel):
     """A new workflow; only its name is required."""
 
@@ -185,10 +247,18 @@ class CreateWorkflow(WireModel):
     description: Description = ""
     language: Language = Language.JAVASCRIPT
     source: Annotated[Source | None, Field(description="A template that returns its input unless given.")] = None
+    flow: FlowMember = None
     tier: Tier = Tier.STANDARD
     timeout_seconds: TimeoutSeconds | None = None
+    retry: RetryMember = None
     request_schema: RequestSchema | None = None
     is_active: Annotated[bool, Field(description="False: nothing may run it.")] = True
+
+    @model_validator(mode="after")
+    def _is_written_in_one_way(self) -> "CreateWorkflow":
+        if self.source is not None and self.flow is not None:
+            raise ValueError("source or flow can be given, and not both")
+        return self
 
 
 class UpdateWorkflow(WireModel):
@@ -198,11 +268,19 @@ class UpdateWorkflow(WireModel):
     slug: Annotated[Slug | None, Field(description="The stored slug is kept unless given.")] = None
     description: Description = ""
     language: Language
-    source: Source
+    source: Annotated[Source | None, Field(description="The code; needed unless a flow is given.")] = None
+    flow: FlowMember = None
     tier: Tier
     timeout_seconds: TimeoutSeconds | None = None
+    retry: RetryMember = None
     request_schema: RequestSchema | None = None
     is_active: Annotated[bool, Field(description="True also brings an archived workflow back.")]
+
+    @model_validator(mode="after")
+    def _is_written_somehow(self) -> "UpdateWorkflow":
+        if (self.source is None) == (self.flow is None):
+            raise ValueError("source or flow is needed, and not both")
+        return self
 
 
 class DeployWorkflow(WireModel):
@@ -257,6 +335,7 @@ class VersionView(WireModel):
     source_sha256: str
     tier: Tier
     timeout_seconds: int
+    retry: RetryPolicyModel | None
     request_schema: dict[str, JsonValue] | None
     published_at: Instant
     published_by: str
@@ -285,6 +364,7 @@ class WorkflowView(WorkflowSummary):
     source: str
     source_size_bytes: int
     timeout_seconds: int
+    retry: RetryPolicyModel | None
     request_schema: dict[str, JsonValue] | None
     revision: int
     deployments: list[DeploymentView]

@@ -1,4 +1,4 @@
-"""How flow names are spelt, what each tier allows, and what identifies a source; all pure."""
+"""How flow names are spelt, what each tier allows, when a run is tried again, what identifies a source; all pure."""
 
 import hashlib
 import re
@@ -12,7 +12,7 @@ from fastn.engine.languages import Language
 from fastn.errors import Forbidden, ValidationFailed
 from fastn.platform.ids import parse_id
 from fastn.tenants.models import DRAFT, PRODUCTION
-from fastn.workflows.models import Tier
+from fastn.workflows.models import RetryPolicy, Tier
 
 MAX_SLUG_LENGTH = 100
 
@@ -100,6 +100,17 @@ def choose_timeout_seconds(tier: Tier, given: int | None) -> int:
             details={"least": allowed.least_seconds, "most": allowed.most_seconds},
         )
     return given
+
+
+def retry_delay_ms(policy: RetryPolicy, failed_attempts: int) -> int | None:
+    """How long to wait after this many failed attempts (1 or more); None when no attempt is left.
+
+    With the default policy 5 s, then 10 s, then none; unbounded attempts would go on to 20, 40, 60, 60 s.
+    """
+    if failed_attempts >= policy.max_attempts:
+        return None
+    delay = policy.initial_interval_ms * policy.backoff_coefficient ** (failed_attempts - 1)
+    return round(min(delay, policy.max_interval_ms))
 
 
 def hash_source(source: str, language: Language) -> bytes:

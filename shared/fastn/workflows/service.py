@@ -1,6 +1,8 @@
 """Editing, publishing, deploying, archiving and listing workflows."""
 
 from fastn.errors import NotFound, PreconditionFailed, ValidationFailed
+from fastn.flows.compiler import compile_flow
+from fastn.flows.errors import FlowInvalid
 from fastn.platform.clock import Clock
 from fastn.platform.database import Database, Session
 from fastn.platform.ids import WorkflowId, new_id
@@ -10,6 +12,7 @@ from fastn.tenants.store import has_environment
 from fastn.workflows import rules, store
 from fastn.workflows.errors import NothingPublished, SlugTaken, WorkflowArchived
 from fastn.workflows.models import (
+    MAX_SOURCE_CHARACTERS,
     CheckSource,
     CreateWorkflow,
     Deployment,
@@ -18,6 +21,8 @@ from fastn.workflows.models import (
     Draft,
     DraftEdit,
     ListWorkflows,
+    RetryPolicy,
+    RetryPolicyModel,
     UpdateWorkflow,
     VersionView,
     Workflow,
@@ -36,8 +41,8 @@ def create_workflow(
     Raises ValidationFailed for a slug, time-out, schema or source that is none, SlugTaken if the tenant
     has a workflow of this slug.
     """
-    draft = _draft(body, slug=rules.choose_slug(body.slug, body.name))
-    check_source(draft.source, draft.language)
+    slug = rules.choose_slug(body.slug, body.name)
+    draft = _draft(body, slug=slug, source=_checked_source(body, check_source))
     now = clock.now()
     with database.transaction(scope) as session:
         workflow = store.insert_workflow(session, scope, draft, workflow_id=WorkflowId(new_id(now)), now=now)
@@ -56,13 +61,14 @@ def update_workflow(
     PreconditionFailed if the draft is not at the expected revision, and what `create_workflow` raises.
     """
     body = edit.body
-    check_source(body.source, body.language)
+    source = _checked_source(body, check_source)
     now = clock.now()
     with database.transaction(scope) as session:
         stored = _lock_own(session, scope, edit.workflow_id)
         if edit.expected_revision not in (None, stored.revision):
             raise PreconditionFailed("The workflow was saved since you read it. Read it again, then save.")
-        draft = _draft(body, slug=rules.choose_slug(body.slug, body.name) if body.slug else stored.draft.slug)
+        slug = rules.choose_slug(body.slug, body.name) if body.slug else stored.draft.slug
+        draft = _draft(body, slug=slug, source=source)
         workflow = store.replace_draft(session, stored, draft, now=now)
         if workflow is None:
             raise SlugTaken(draft.slug)
@@ -168,7 +174,19 @@ def _version_to_deploy(session: Session, workflow: Workflow, wanted: int | None)
     return wanted or workflow.latest_version
 
 
-def _draft(body: CreateWorkflow | UpdateWorkflow, *, slug: str) -> Draft:
+def _checked_source(body: CreateWorkflow | UpdateWorkflow, check_source: CheckSource) -> str:
+    if body.flow is None:
+        source = rules.DEFAULT_SOURCE if body.source is None else body.source
+        check_source(source, body.language)
+        return source
+    compiled = compile_flow(body.flow)
+    if len(compiled.source) > MAX_SOURCE_CHARACTERS:
+        raise FlowInvalid(f"its code is longer than {MAX_SOURCE_CHARACTERS} characters.")
+    compiled.checked(lambda source: check_source(source, body.language))
+    return compiled.source
+
+
+def _draft(body: CreateWorkflow | UpdateWorkflow, *, slug: str, source: str) -> Draft:
     if body.request_schema is not None:
         check_request_schema(body.request_schema)
     return Draft(
@@ -176,9 +194,21 @@ def _draft(body: CreateWorkflow | UpdateWorkflow, *, slug: str) -> Draft:
         name=body.name,
         description=body.description,
         language=body.language,
-        source=rules.DEFAULT_SOURCE if body.source is None else body.source,
+        source=source,
         tier=body.tier,
         timeout_seconds=rules.choose_timeout_seconds(body.tier, body.timeout_seconds),
+        retry=_retry_policy(body.retry),
         request_schema=body.request_schema,
         is_active=body.is_active,
+    )
+
+
+def _retry_policy(given: RetryPolicyModel | None) -> RetryPolicy | None:
+    if given is None:
+        return None
+    return RetryPolicy(
+        max_attempts=given.max_attempts,
+        initial_interval_ms=given.initial_interval_ms,
+        backoff_coefficient=given.backoff_coefficient,
+        max_interval_ms=given.max_interval_ms,
     )

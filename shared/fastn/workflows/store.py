@@ -22,6 +22,7 @@ from fastn.workflows.models import (
     Deployment,
     Draft,
     ListWorkflows,
+    RetryPolicy,
     RunnableWorkflow,
     Tier,
     Workflow,
@@ -35,10 +36,10 @@ from fastn.workflows.rules import hash_source, normalize_flow_name
 Row = Mapping[str, Any]  # a row of psycopg's, whose column types only PostgreSQL knows
 
 _DRAFT_COLUMNS = """id, tenant_id, is_shared, slug, name, description, language, source, tier, timeout_seconds,
-    request_schema, is_active, archived_at, latest_version, revision, created_at, updated_at"""
+    retry, request_schema, is_active, archived_at, latest_version, revision, created_at, updated_at"""
 _SUMMARY_COLUMNS = """id, is_shared, slug, name, description, tier, is_active, archived_at, latest_version,
     created_at, updated_at"""
-_VERSION_COLUMNS = """workflow_id, number, source_sha256, tier, timeout_seconds, request_schema,
+_VERSION_COLUMNS = """workflow_id, number, source_sha256, tier, timeout_seconds, retry, request_schema,
     published_at, published_by"""
 _DEPLOYMENT_COLUMNS = "id, workflow_id, version_number, environment, deployed_at, deployed_by"
 
@@ -59,7 +60,7 @@ _RUNNABLE: LiteralString = """WHERE w.is_active AND w.archived_at IS NULL
         ORDER BY w.tenant_id = %(tenant_id)s DESC LIMIT 1"""
 _DEPLOYED: tuple[LiteralString, LiteralString] = (
     """SELECT w.id, w.tenant_id, w.is_shared, w.slug, v.number AS version_number, s.language, s.source,
-           v.source_sha256, v.tier, v.timeout_seconds, v.request_schema
+           v.source_sha256, v.tier, v.timeout_seconds, v.retry, v.request_schema
        FROM""",
     f"""JOIN deployments d ON d.tenant_id = w.tenant_id AND d.workflow_id = w.id
             AND d.environment = %(environment)s AND d.superseded_at IS NULL
@@ -71,7 +72,7 @@ _DEPLOYED: tuple[LiteralString, LiteralString] = (
 )
 _AS_DRAFT: tuple[LiteralString, LiteralString] = (
     """SELECT w.id, w.tenant_id, w.is_shared, w.slug, NULL::integer AS version_number, w.language, w.source,
-           NULL::bytea AS source_sha256, w.tier, w.timeout_seconds, w.request_schema
+           NULL::bytea AS source_sha256, w.tier, w.timeout_seconds, w.retry, w.request_schema
        FROM""",
     _RUNNABLE,
 )
@@ -86,9 +87,9 @@ def insert_workflow(
     """
     row = session.execute(
         f"""INSERT INTO workflows (organization_id, space_id, tenant_id, id, is_shared, slug, name, description,
-                language, source, tier, timeout_seconds, request_schema, is_active, created_at, updated_at)
+                language, source, tier, timeout_seconds, retry, request_schema, is_active, created_at, updated_at)
             SELECT t.organization_id, t.space_id, t.id, %(id)s, t.is_default, %(slug)s, %(name)s, %(description)s,
-                %(language)s, %(source)s, %(tier)s, %(timeout_seconds)s, %(request_schema)s,
+                %(language)s, %(source)s, %(tier)s, %(timeout_seconds)s, %(retry)s, %(request_schema)s,
                 %(is_active)s, %(now)s, %(now)s
             FROM tenants t WHERE t.space_id = %(space_id)s AND t.id = %(tenant_id)s
             ON CONFLICT (tenant_id, slug) DO NOTHING
@@ -131,7 +132,7 @@ def replace_draft(session: Session, workflow: Workflow, draft: Draft, *, now: da
         row = session.execute(
             f"""UPDATE workflows SET slug = %(slug)s, name = %(name)s, description = %(description)s,
                     language = %(language)s, source = %(source)s, tier = %(tier)s,
-                    timeout_seconds = %(timeout_seconds)s, request_schema = %(request_schema)s,
+                    timeout_seconds = %(timeout_seconds)s, retry = %(retry)s, request_schema = %(request_schema)s,
                     is_active = %(is_active)s, archived_at = CASE WHEN %(is_active)s THEN NULL ELSE archived_at END,
                     revision = revision + 1, updated_at = %(now)s
                 WHERE tenant_id = %(tenant_id)s AND id = %(id)s
@@ -202,9 +203,9 @@ def insert_next_version(
                 WHERE tenant_id = %(tenant_id)s AND id = %(id)s RETURNING *
             )
             INSERT INTO workflow_versions (organization_id, space_id, tenant_id, is_shared, workflow_id, number,
-                source_sha256, tier, timeout_seconds, request_schema, published_at, published_by)
+                source_sha256, tier, timeout_seconds, retry, request_schema, published_at, published_by)
             SELECT organization_id, space_id, tenant_id, is_shared, id, latest_version, %(sha256)s, tier,
-                timeout_seconds, request_schema, %(now)s, %(actor)s
+                timeout_seconds, retry, request_schema, %(now)s, %(actor)s
             FROM numbered
             RETURNING {_VERSION_COLUMNS}""",
         {
@@ -314,6 +315,7 @@ def _draft_values(draft: Draft) -> dict[str, object]:
         "source": draft.source,
         "tier": draft.tier,
         "timeout_seconds": draft.timeout_seconds,
+        "retry": None if draft.retry is None else Jsonb(draft.retry.as_stored()),
         "request_schema": None if draft.request_schema is None else Jsonb(draft.request_schema),
         "is_active": draft.is_active,
     }  # fmt: skip
@@ -332,6 +334,7 @@ def _workflow(row: Row) -> Workflow:
             source=row["source"],
             tier=Tier(row["tier"]),
             timeout_seconds=row["timeout_seconds"],
+            retry=RetryPolicy.from_stored(row["retry"]),
             request_schema=row["request_schema"],
             is_active=row["is_active"],
         ),
@@ -366,6 +369,7 @@ def _version(row: Row) -> WorkflowVersion:
         source_sha256=bytes(row["source_sha256"]),
         tier=Tier(row["tier"]),
         timeout_seconds=row["timeout_seconds"],
+        retry=RetryPolicy.from_stored(row["retry"]),
         request_schema=row["request_schema"],
         published_at=row["published_at"],
         published_by=row["published_by"],
@@ -397,5 +401,6 @@ def _runnable(row: Row) -> RunnableWorkflow:
         source_sha256=hash_source(row["source"], language) if pinned is None else bytes(pinned),
         tier=Tier(row["tier"]),
         timeout_seconds=row["timeout_seconds"],
+        retry=RetryPolicy.from_stored(row["retry"]),
         request_schema=row["request_schema"],
     )

@@ -6,6 +6,8 @@ from datetime import datetime
 from fastn.workflows.models import (
     Deployment,
     DeploymentView,
+    RetryPolicy,
+    RetryPolicyModel,
     VersionView,
     Workflow,
     WorkflowStatus,
@@ -35,6 +37,7 @@ def workflow_view(workflow: Workflow, deployments: Sequence[Deployment]) -> Work
         source=draft.source,
         source_size_bytes=len(draft.source.encode()),
         timeout_seconds=draft.timeout_seconds,
+        retry=_retry_model(draft.retry),
         request_schema=None if draft.request_schema is None else dict(draft.request_schema),
         revision=workflow.revision,
         deployments=[deployment_view(deployment) for deployment in deployments],
@@ -66,6 +69,7 @@ def version_view(version: WorkflowVersion) -> VersionView:
         source_sha256=version.source_sha256.hex(),
         tier=version.tier,
         timeout_seconds=version.timeout_seconds,
+        retry=_retry_model(version.retry),
         request_schema=None if version.request_schema is None else dict(version.request_schema),
         published_at=version.published_at,
         published_by=version.published_by,
@@ -86,3 +90,14 @@ def deployment_view(deployment: Deployment) -> DeploymentView:
 
 def _status(is_active: bool, archived_at: datetime | None) -> WorkflowStatus:
     return WorkflowStatus.ACTIVE if is_active and archived_at is None else WorkflowStatus.INACTIVE
+
+
+def _retry_model(policy: RetryPolicy | None) -> RetryPolicyModel | None:
+    if policy is None:
+        return None
+    return RetryPolicyModel(
+        max_attempts=policy.max_attempts,
+        initial_interval_ms=policy.initial_interval_ms,
+        backoff_coefficient=policy.backoff_coefficient,
+        max_interval_ms=policy.max_interval_ms,
+    )

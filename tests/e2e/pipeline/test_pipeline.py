@@ -1,6 +1,7 @@
 """The whole way, through the front door: what a customer's vendor and a customer's backend would see."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -179,3 +180,8 @@ def test_the_demo_prints_one_json_object_and_data_survives_to_the_next(tmp_path:
     assert times == sorted(times)
     assert first["vendor_calls"] == second["vendor_calls"] == 1
     assert first["execution"]["workflowId"] == second["execution"]["workflowId"]
+
+
+def test_the_supervisors_own_environment_does_not_point_at_the_emulator(house: House) -> None:
+    assert house.scene.api_url
+    assert "AWS_ENDPOINT_URL" not in os.environ

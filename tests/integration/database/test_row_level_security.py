@@ -22,7 +22,8 @@ POLICIES: Mapping[str, tuple[str, str, str]] = {
         for table in (
             "organizations", "spaces", "tenants", "api_keys", "environments", "connectors", "data_keys", "connections",
             "workflows", "workflow_sources", "workflow_versions", "deployments", "triggers", "webhook_routes",
-            "events", "outbox", "executions", "execution_steps", "dead_letters",
+            "events", "outbox", "executions", "execution_steps", "dead_letters", "tenant_databases",
+            "secrets", "secret_versions",
         )
     },
     **{

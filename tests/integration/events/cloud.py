@@ -25,7 +25,10 @@ from tests.foundation.api_calls import LambdaContext, api_event
 from tests.foundation.platforms import SETTINGS, PlatformFor
 
 REGION = "eu-west-1"
-TABLES: Mapping[Setting, str] = {Setting.TRIGGER_TABLE: "trigger_id", Setting.MARKER_TABLE: "shard"}
+TABLES: Mapping[Setting, str] = {
+    Setting.TRIGGER_TABLE: "trigger_id", Setting.MARKER_TABLE: "shard", Setting.STATE_TABLE: "state_key",
+    Setting.CANCEL_FLAG_TABLE: "run",
+}  # fmt: skip
 QUEUES: Mapping[Setting, str] = {Setting.RELAY_QUEUE_URL: "relay", Setting.RAW_EVENT_QUEUE_URL: "raw-events"}
 SERVICES = ("kms", "dynamodb", "sqs", "events")
 

@@ -59,13 +59,17 @@ class Scene:
     def live(self, name: str = "Orders", *, environment: str = "production", **members: Any) -> WorkflowId:
         """A workflow whose first version runs in this environment."""
         workflow_id = self.draft(name, **members)
+        self.deploy(workflow_id, environment=environment)
+        return workflow_id
+
+    def deploy(self, workflow_id: WorkflowId, *, environment: str = "production") -> None:
+        """The draft's next version, in this environment."""
         workflows.publish_workflow(
             self.database, self.scope, workflow_id=workflow_id, actor="api_key:1", clock=self.clock
         )
         principal = Principal(new_id(self.clock.now()), KeyMode.LIVE, self.scope, frozenset())
         order = DeploymentOrder(workflow_id, DeployWorkflow(environment=environment, version=None), principal)
         workflows.deploy_workflow(self.database, self.scope, order=order, clock=self.clock)
-        return workflow_id
 
     def trigger(
         self, *routes: WorkflowId | NewRoute, scheme: str = "github", environment: str = "production"

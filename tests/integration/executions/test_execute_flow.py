@@ -14,6 +14,7 @@ from fastn.executions.inline import INLINE_SECONDS, FlowCall, FlowExecutor
 from fastn.executions.launching import Launcher
 from fastn.executions.models import RunnableExecution
 from fastn.executions.running import PerformedCall, Runner
+from fastn.executions.stopping import StopSignal
 from fastn.local.vendors.slack import LOCAL_TOKEN, SlackVendor
 from fastn.platform.clock import FrozenClock
 from fastn.platform.resources import Need
@@ -270,8 +271,10 @@ def test_connection_of_another_environment_or_tenant_is_not_used(
         ("fastn.connector.slack.nothing({})", "ValidationFailed", "nothing"),
         ("fastn.connector.slack.postMessage({})", "ValidationFailed", "channel"),
         ("fastn.connector.slack.postMessage([1])", "ValidationFailed", "named arguments"),
-        ("fastn.db.query('select 1')", "OperationUnknown", "db.query is not available"),
-        ("fastn.state.get('k')", "OperationUnknown", "state.get is not available"),
+        ("fastn.state.set('k')", "ValidationFailed", "value: Field required"),
+        ("fastn.secrets.get('MISSING')", "SecretMissing", "no secret named MISSING in production"),
+        ("fastn.secrets.get('../nul\\u0000')", "SecretMissing", "names look like"),
+        ("fastn.secrets.get(7)", "ValidationFailed", "name of a secret"),
     ],
 )
 def test_call_that_cannot_be_made_says_so_to_the_flow(
@@ -392,6 +395,14 @@ class SlowHost:
         self.clock.advance(INLINE_SECONDS + 0.1)
         return PerformedCall('{"message": {"text": "slow"}}')
 
+    def restored(self, operation: str, recorded_json: str) -> str:  # noqa: ARG002  # a Host's signature
+        """What was recorded."""
+        return recorded_json
+
+    def is_write(self, operation: str, arguments_json: str) -> bool:  # noqa: ARG002  # a Host's signature
+        """It is."""
+        return True
+
     def masked(self, text: str) -> str:
         """It has no secrets."""
         return text
@@ -402,7 +413,7 @@ class SlowHost:
 
 
 def _slow_executor(scene: Scene, engine: JavaScriptEngine) -> FlowExecutor:
-    def host_of(execution: RunnableExecution, until: datetime) -> SlowHost:
+    def host_of(execution: RunnableExecution, until: datetime, stop: StopSignal) -> SlowHost:
         assert execution.is_first_launch
         assert until > scene.clock.now()
         return SlowHost(scene.clock)

@@ -10,6 +10,7 @@ import pytest
 from fastn.executions.launching import Launcher
 from fastn.executions.models import RunnableExecution, RunReference
 from fastn.executions.running import Host
+from fastn.executions.stopping import StopSignal
 from fastn.executions.wiring import SEGMENT_MARGIN_SECONDS, runner_of
 from fastn.http.consumers import BackgroundFunction
 from fastn.local.vendors.slack import SlackVendor
@@ -131,8 +132,8 @@ def test_killed_executor_resumes_and_the_vendor_sees_at_most_one_repeat_under_on
     class Killed(BaseException):
         pass
 
-    def doomed(execution: RunnableExecution, until: datetime) -> Any:
-        host = make_host(execution, until)
+    def doomed(execution: RunnableExecution, until: datetime, stop: StopSignal) -> Any:
+        host = make_host(execution, until, stop)
         perform = host.perform
 
         class Dying:
@@ -164,9 +165,9 @@ def test_launch_that_another_overtakes_ends_quietly(
     runner = runner_of(connected.functions.platform(handler.name, handler.declaration.needs))
     make_host = runner.hosts
 
-    def overtaken(execution: RunnableExecution, until: datetime) -> Host:
+    def overtaken(execution: RunnableExecution, until: datetime, stop: StopSignal) -> Host:
         runner.hosts = make_host
-        host = make_host(execution, until)
+        host = make_host(execution, until, stop)
         connected.functions.call(handler, message)
         return host
 

@@ -10,12 +10,13 @@ from fastn.engine.runs import JavaScriptEngine
 from fastn.executions import store
 from fastn.executions.models import NewExecution, RunnableExecution, RunReference
 from fastn.executions.running import PerformedCall, RunEnd, Runner
+from fastn.executions.stopping import StopSignal
 from fastn.platform.clock import FrozenClock
 from fastn.platform.database import Database
 from fastn.platform.ids import ExecutionId, new_id
 from fastn.platform.scope import Scope
 from fastn.tenants.models import DRAFT
-from fastn.workflows.models import CreateWorkflow, Tier
+from fastn.workflows.models import CreateWorkflow, RetryPolicy, Tier
 from fastn.workflows.service import create_workflow
 from fastn.workflows.store import find_runnable_by_id
 
@@ -62,6 +63,7 @@ class ToldHost:
     takes_seconds: float = 0.0
     kills_after_call: set[int] = field(default_factory=set[int])
     secret: str | None = None
+    restore: Callable[[str, str], str] = lambda _operation, recorded_json: recorded_json
     performed: list[PerformedOnce] = field(default_factory=list[PerformedOnce])
 
     def perform(self, operation: str, arguments_json: str, idempotency_key: str) -> PerformedCall:
@@ -72,6 +74,14 @@ class ToldHost:
         if len(self.performed) in self.kills_after_call:
             raise Killed
         return self.answer(operation, arguments)
+
+    def restored(self, operation: str, recorded_json: str) -> str:
+        """What was recorded, unless it was told something else."""
+        return self.restore(operation, recorded_json)
+
+    def is_write(self, operation: str, arguments_json: str) -> bool:  # noqa: ARG002  # a Host's signature
+        """Whatever is not called a get."""
+        return not operation.rpartition(".")[2].startswith("get")
 
     def masked(self, text: str) -> str:
         """The text without the secret."""
@@ -104,6 +114,7 @@ class Stage:
         timeout_seconds: int = 60,
         tier: Tier = Tier.STANDARD,
         language: str = "javascript",
+        retry: RetryPolicy | None = None,
     ) -> RunReference:
         """A pending run of this source."""
         self.made += 1
@@ -132,6 +143,7 @@ class Stage:
                 random_seed=bytes(range(32)),
                 trace_id="trace-1",
                 created_at=now,
+                retry=retry,
             )
             assert store.insert_execution(session, self.scope, stored)
         return RunReference(self.scope, execution_id, 1)
@@ -139,7 +151,7 @@ class Stage:
     def runner(self, database: Database | None = None, host: ToldHost | None = None) -> Runner:
         """A fresh process."""
 
-        def host_of(execution: RunnableExecution, until: datetime) -> ToldHost:
+        def host_of(execution: RunnableExecution, until: datetime, stop: StopSignal) -> ToldHost:
             assert execution.environment == DRAFT
             self.untils.append(until)
             return host or self.host

@@ -13,6 +13,7 @@ from fastn.connectors.catalog import ConnectorCatalog
 from fastn.connectors.models import AuthMethod
 from fastn.errors import ValidationFailed
 from fastn.executions.hosting import ConnectorHost
+from fastn.executions.masking import UsedSecrets
 from fastn.executions.models import RunnableExecution
 from fastn.local.vendors.loopback_server import LoopbackServer, VendorRequest, VendorResponse
 from fastn.platform.clock import FrozenClock, SystemClock
@@ -42,12 +43,12 @@ def host_with(secret: str, http: GuardedClient | None = None) -> ConnectorHost:
     )
 
 
-def used(secret: str) -> ConnectorHost:
-    """The same host after it opened the connection, for a call that nothing was sent for."""
+def used(secret: str) -> UsedSecrets:
+    """What the host knows after it opened the connection, for a call that nothing was sent for."""
     host = host_with(secret)
     with pytest.raises(ValidationFailed):
         host.perform("connector.slack.nothing", '{"args": {}}', "key")
-    return host
+    return host.used_secrets
 
 
 @given(st.text(min_size=4, max_size=12), json_values, st.integers(0, 3))

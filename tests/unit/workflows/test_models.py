@@ -1,9 +1,11 @@
 """What the wire models of workflows take and refuse."""
 
+import json
+
 import pytest
 from pydantic import ValidationError
 
-from fastn.workflows.models import CreateWorkflow, DeployWorkflow, ListWorkflows, UpdateWorkflow
+from fastn.workflows.models import CreateWorkflow, DeployWorkflow, ListWorkflows, RetryPolicyModel, UpdateWorkflow
 
 UPDATE = {"name": "Sync", "language": "javascript", "source": "x", "tier": "instant", "isActive": True}
 
@@ -45,8 +47,7 @@ def test_what_postgresql_cannot_store_is_refused_at_the_edge(member: str) -> Non
     "body",
     [
         '{"name": "x", "colour": "red"}',
-        '{"name": "x", "retry": {"maxAttempts": 3}}',
-        '{"name": "x", "retry": null}',
+        '{"name": "x", "retry": {"attempts": 3}}',
         '{"name": " "}',
         '{"name": "x", "tier": "LONG"}',
     ],
@@ -54,6 +55,32 @@ def test_what_postgresql_cannot_store_is_refused_at_the_edge(member: str) -> Non
 def test_unknown_members_and_values_are_refused(body: str) -> None:
     with pytest.raises(ValidationError):
         CreateWorkflow.model_validate_json(body)
+
+
+def test_retry_policy_defaults_are_the_documented_ones() -> None:
+    assert json.loads(RetryPolicyModel().model_dump_json(by_alias=True)) == {
+        "maxAttempts": 3,
+        "initialIntervalMs": 5000,
+        "backoffCoefficient": 2.0,
+        "maxIntervalMs": 60000,
+    }
+    assert CreateWorkflow.model_validate_json('{"name": "x"}').retry is None
+
+
+@pytest.mark.parametrize(
+    "retry",
+    [
+        '{"maxAttempts": 0}',
+        '{"maxAttempts": 21}',
+        '{"initialIntervalMs": 0}',
+        '{"initialIntervalMs": 70000}',
+        '{"backoffCoefficient": 0.5}',
+        '{"backoffCoefficient": 1e400}',
+    ],
+)
+def test_retry_policy_out_of_bounds_is_refused(retry: str) -> None:
+    with pytest.raises(ValidationError):
+        CreateWorkflow.model_validate_json(f'{{"name": "x", "retry": {retry}}}')
 
 
 @pytest.mark.parametrize("environment", ["", "../production", "prod uction", "production\n"])
@@ -66,3 +93,15 @@ def test_list_query_is_read_from_its_wire_names() -> None:
     query = ListWorkflows.model_validate_strings({"limit": "5", "tier": "long", "status": "inactive"}, by_alias=True)
 
     assert (query.limit, query.tier, query.status) == (5, "long", "inactive")
+
+
+def test_a_workflow_is_code_or_a_flow_and_not_both() -> None:
+    flow = {"name": "f", "steps": [{"name": "a", "code": "return 1;"}]}
+    update = {name: value for name, value in UPDATE.items() if name != "source"} | {"flow": flow}
+    UpdateWorkflow.model_validate(update)
+    CreateWorkflow.model_validate({"name": "x", "flow": flow})
+
+    with pytest.raises(ValidationError, match="not both"):
+        UpdateWorkflow.model_validate(update | {"source": "x"})
+    with pytest.raises(ValidationError, match="not both"):
+        CreateWorkflow.model_validate({"name": "x", "flow": flow, "source": "x"})

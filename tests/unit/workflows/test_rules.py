@@ -12,7 +12,7 @@ from fastn.engine.languages import Language
 from fastn.errors import Forbidden, ValidationFailed
 from fastn.http.registry import API_PREFIX, load_registry
 from fastn.workflows import rules
-from fastn.workflows.models import Tier
+from fastn.workflows.models import RetryPolicy, Tier
 
 ROOT = Path(__file__).parents[3]
 STORED_SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)  # the CHECK of workflows.slug
@@ -144,3 +144,17 @@ def test_test_key_cannot_deploy_to_production() -> None:
 
     with pytest.raises(Forbidden):
         rules.check_deployable("production", KeyMode.TEST)
+
+
+def test_default_retry_policy_waits_5_then_10_seconds_and_gives_up_after_3_attempts() -> None:
+    policy = RetryPolicy()
+
+    assert [rules.retry_delay_ms(policy, failed) for failed in (1, 2, 3)] == [5_000, 10_000, None]
+
+
+def test_retry_delay_grows_up_to_the_maximum() -> None:
+    policy = RetryPolicy(max_attempts=7)
+
+    delays = [rules.retry_delay_ms(policy, failed) for failed in range(1, 7)]
+
+    assert delays == [5_000, 10_000, 20_000, 40_000, 60_000, 60_000]

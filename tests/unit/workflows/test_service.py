@@ -120,6 +120,27 @@ def test_invalid_drafts_are_refused_and_nothing_is_stored(desk: Desk) -> None:
     assert _names(desk) == []
 
 
+FLOW = {"name": "sync", "steps": [{"name": "first", "code": "return 1;"}]}
+
+
+def test_a_step_flow_is_saved_as_the_code_it_compiles_to(desk: Desk) -> None:
+    created = desk.create("Sync orders", flow=FLOW)
+    saved = _save(desk, created, source=None, flow=FLOW | {"output": "{{steps.first.output}}"})
+
+    assert 'step("first", {' in created.source
+    assert saved.source.replace('  output: "{{steps.first.output}}",\n', "") == created.source
+    assert desk.publish(saved).source_sha256 == rules.hash_source(saved.source, saved.language).hex()
+
+
+def test_a_step_flow_that_cannot_run_is_refused_naming_the_step(desk: Desk) -> None:
+    flow = {"name": "sync", "steps": [{"name": "ask_ada", "type": "approval"}]}
+
+    with pytest.raises(ValidationFailed, match=r"^step ask_ada: approval steps are not available"):
+        desk.create("Sync orders", flow=flow)
+
+    assert _names(desk) == []
+
+
 def test_save_replaces_the_draft_and_counts_a_revision(desk: Desk) -> None:
     created = desk.create("Sync orders", request_schema={"type": "object"}, description="old")
     desk.clock.advance(60)

@@ -22,6 +22,8 @@ from fastn.workflows import rules, service, store
 from fastn.workflows.models import (
     DraftEdit,
     ListWorkflows,
+    RetryPolicy,
+    RetryPolicyModel,
     RunnableWorkflow,
     Tier,
     UpdateWorkflow,
@@ -75,6 +77,7 @@ def test_call_runs_the_deployed_version_and_not_the_draft(desk: Desk) -> None:
         source=FIRST,
         tier=Tier.INSTANT,
         timeout_seconds=9,
+        retry=RetryPolicyModel(max_attempts=4),
         request_schema={"type": "object"},
     )
     _save(desk, workflow, source=SECOND, tier=Tier.LONG, language=Language.TYPESCRIPT)
@@ -92,6 +95,7 @@ def test_call_runs_the_deployed_version_and_not_the_draft(desk: Desk) -> None:
         source_sha256=rules.hash_source(FIRST, Language.JAVASCRIPT),
         tier=Tier.INSTANT,
         timeout_seconds=9,
+        retry=RetryPolicy(max_attempts=4),
         request_schema={"type": "object"},
     )
     assert runnable == _find(desk, "sync-orders") == _find(desk, str(workflow.id)) == _find_by_id(desk, workflow)
