@@ -1,8 +1,6 @@
 """Editing, publishing, deploying, archiving and listing workflows."""
 
 from fastn.errors import NotFound, PreconditionFailed, ValidationFailed
-from fastn.flows.compiler import compile_flow
-from fastn.flows.errors import FlowInvalid
 from fastn.platform.clock import Clock
 from fastn.platform.database import Database, Session
 from fastn.platform.ids import WorkflowId, new_id
@@ -179,6 +177,10 @@ def _checked_source(body: CreateWorkflow | UpdateWorkflow, check_source: CheckSo
         source = rules.DEFAULT_SOURCE if body.source is None else body.source
         check_source(source, body.language)
         return source
+    # The compiler knows the connectors' names: only a save that brings a flow pays for its import.
+    from fastn.flows.compiler import compile_flow
+    from fastn.flows.errors import FlowInvalid
+
     compiled = compile_flow(body.flow)
     if len(compiled.source) > MAX_SOURCE_CHARACTERS:
         raise FlowInvalid(f"its code is longer than {MAX_SOURCE_CHARACTERS} characters.")
