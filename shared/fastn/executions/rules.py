@@ -5,18 +5,20 @@ import json
 from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import JsonValue
 
 from fastn.access.models import KeyMode
-from fastn.engine.models import EngineFault, ScriptError, Settled
 from fastn.errors import DatasourceError, FastnError, Forbidden, TimedOut
 from fastn.executions.errors import ExecutionCancelled, FlowFailed, ReplayDiverged
 from fastn.executions.models import ExecutionStatus, RecordedStep
 from fastn.tenants.models import PRODUCTION
 from fastn.workflows.models import RetryPolicy
 from fastn.workflows.rules import retry_delay_ms
+
+if TYPE_CHECKING:
+    from fastn.engine.models import ScriptError, Settled
 
 ERROR_TEXT_LIMIT = 8_000
 TIMER_OPERATIONS = frozenset(("timer", "sleep"))
@@ -33,8 +35,10 @@ def idempotency_key(execution_id: str, operation: str, arguments_sha256: bytes, 
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def replayed(step: RecordedStep, operation: str, arguments_sha256: bytes) -> Settled:
+def replayed(step: RecordedStep, operation: str, arguments_sha256: bytes) -> "Settled":
     """What the recorded step answered. Raises ReplayDiverged if the program asks for something else."""
+    from fastn.engine.models import Settled
+
     if step.operation != operation or step.arguments_sha256 != arguments_sha256:
         raise ReplayDiverged(f"step {step.sequence} was {step.operation}, and is now {operation}")
     if step.error_json is None:
@@ -61,11 +65,13 @@ def receipts_of(earlier: Iterable[RecordedStep]) -> Receipts:
     return receipts
 
 
-def retry_delay(policy: RetryPolicy | None, failed_attempts: int, error: ScriptError | None) -> timedelta | None:
+def retry_delay(policy: RetryPolicy | None, failed_attempts: int, error: "ScriptError | None") -> timedelta | None:
     """How long to wait before a failed run is attempted again; None if it is not.
 
     A program that does not compile fails the same way each time.
     """
+    from fastn.engine.models import EngineFault
+
     if policy is None or error is None or error.fault is EngineFault.PROGRAM_INVALID:
         return None
     milliseconds = retry_delay_ms(policy, failed_attempts)
@@ -112,7 +118,7 @@ def error_details(error: FastnError) -> dict[str, object]:
     return details
 
 
-def describe_script_error(error: ScriptError, details: object = None) -> dict[str, object]:
+def describe_script_error(error: "ScriptError", details: object = None) -> dict[str, object]:
     """The error as it is recorded with the execution; `details` are those of the host call that failed so."""
     described: dict[str, object] = {
         "fault": str(error.fault),
@@ -130,8 +136,10 @@ def describe_script_error(error: ScriptError, details: object = None) -> dict[st
     return described
 
 
-def final_status(error: ScriptError | None) -> ExecutionStatus:
+def final_status(error: "ScriptError | None") -> ExecutionStatus:
     """How a run that ended with this error (or none) ended."""
+    from fastn.engine.models import EngineFault
+
     if error is None:
         return ExecutionStatus.COMPLETED
     return ExecutionStatus.TIMED_OUT if error.fault is EngineFault.TIME_LIMIT else ExecutionStatus.FAILED
