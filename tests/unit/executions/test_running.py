@@ -16,31 +16,8 @@ from fastn.executions.models import ExecutionStatus, Outcome, Yielded
 from fastn.executions.running import LONGEST_NAP_SECONDS, PerformedCall
 from fastn.platform.database import Database, Role
 from fastn.platform.ids import ExecutionId
+from tests.unit.executions.programs import EXECUTION, ONE_CALL, SLEEPER, THREE_CALLS, completed
 from tests.unit.executions.staging import Killed, Stage, TickingClock, ToldHost
-
-THREE_CALLS = """export default async function main(ctx) {
-  const a = await fastn.connector.slack.postMessage({ n: 1 });
-  const b = await fastn.connector.slack.postMessage({ n: 2, before: a });
-  const c = await fastn.connector.github.createIssue({ n: 3 });
-  return [ctx.input, a, b, c];
-}"""
-ONE_CALL = "export default async function main() { return await fastn.connector.slack.postMessage({ n: 1 }); }"
-SLEEPER = "export default async function main() { await fastn.sleep(10000); return Date.now(); }"
-EXECUTION = "SELECT status, output::text AS output, error, console, started_at, finished_at FROM executions"
-
-
-def completed(end: object) -> Any:
-    """The output of a run that completed."""
-    assert isinstance(end, Outcome)
-    assert (end.status, end.error_json) == (ExecutionStatus.COMPLETED, None)
-    return json.loads(end.output_json or "")
-
-
-def failed(end: object, status: ExecutionStatus = ExecutionStatus.FAILED) -> dict[str, Any]:
-    """The error of a run that failed."""
-    assert isinstance(end, Outcome)
-    assert (end.status, end.output_json) == (status, None)
-    return json.loads(end.error_json or "")
 
 
 def test_every_call_is_recorded_with_input_output_and_time(stage: Stage) -> None:
